@@ -1,0 +1,338 @@
+//! The network's answer for a feed: the canonical aggregate over a window of attestations, its guarantee, and who is far off.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use concurrence_crdt::{AuthorKey, Digest, Time, hash};
+use ruint::aliases::U256;
+
+use crate::{
+    Attestation, Cell, Cells, Epoch, Feed, Price, Slot,
+    median::{Vote, admissible_interval, lower_weighted_median, weighted_mean},
+};
+
+/// The answer for one feed as of one instant: a pure function of the cells, the registry epoch, the instant and the parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aggregate {
+    /// What is priced.
+    pub feed: Feed,
+    /// The lower weighted median of what counted; `None` when [`Status::Halted`].
+    pub price: Option<Price>,
+    /// Least and greatest price that any admissible subset of what counted would have given; `None` when halted.
+    pub interval: Option<(Price, Price)>,
+    /// What the answer is worth.
+    pub status: Status,
+    /// Why the status is not [`Status::Ok`]; empty if it is.
+    pub shortfalls: Vec<Shortfall>,
+    /// The instant the answer is for.
+    pub as_of: Time,
+    /// When the slot of the newest attestation that counted began.
+    pub newest: Option<Time>,
+    /// What counted, one attestation an oracle, ascending by author.
+    pub counted: Vec<Counted>,
+    /// Who did not count, and why; ascending by author. Every member is in one of the two lists.
+    pub left_out: Vec<(AuthorKey, LeftOut)>,
+    /// C: the capped weight of what counted.
+    pub counted_weight: u64,
+    /// W: the capped weight of all members, silent and forked ones included.
+    pub total_weight: u64,
+    /// Bitmap of the sources behind what counted.
+    pub sources: u16,
+    /// Whether the registry can tolerate a fault at all (four members or more).
+    pub fault_tolerance: bool,
+}
+
+/// What an answer is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Within the honest answers while less than a third of the registry's weight is faulty.
+    Ok,
+    /// More than half of the weight counted, but something is missing: shown without guarantee, never certified, never put on chain.
+    Degraded,
+    /// Was ok, and is older than the maximum age.
+    Stale,
+    /// No answer.
+    Halted,
+}
+
+/// One attestation that counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Whose.
+    pub author: AuthorKey,
+    /// Of which slot.
+    pub slot: Slot,
+    /// Its price.
+    pub price: Price,
+    /// Capped weight of the author.
+    pub weight: u64,
+    /// Bitmap of its sources.
+    pub sources: u16,
+}
+
+/// Why an oracle did not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// A member of which no statement about the feed in the window is held.
+    Silent,
+    /// It stated two different things in its newest slot, and nothing countable in another.
+    Conflict,
+    /// It doubts its newest price itself, and stated nothing countable in another slot.
+    Doubtful,
+    /// Not a member of the registry epoch.
+    Stranger,
+}
+
+/// What an answer lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortfall {
+    /// Not more than half of the weight counted.
+    NoMajority,
+    /// Not more than two thirds of the weight counted.
+    NoQuorum,
+    /// Fewer distinct sources than asked for.
+    Sources {
+        /// Distinct sources behind what counted.
+        have: u8,
+        /// Sources asked for.
+        need: u8,
+    },
+    /// The interval is wider than allowed.
+    Width,
+    /// The newest attestation that counted is older than the maximum age.
+    Age {
+        /// Its age in milliseconds.
+        age_ms: u64,
+    },
+}
+
+/// Parameters of the canonical aggregate. They are part of a result's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AggregateParams {
+    /// Length of the window before `as_of`, in milliseconds.
+    pub window_ms: u64,
+    /// Greatest age of the newest attestation for an answer that is not stale, in milliseconds. Below the window, else stale
+    /// answers are halted ones.
+    pub max_age_ms: u64,
+    /// Distinct sources needed for `ok`.
+    pub sources_min: u8,
+    /// Greatest width of the interval for `ok`, in parts per million of the price.
+    pub width_max_ppm: u32,
+}
+
+/// An attestation further from the network's answer than the rule allows. Anyone who holds the same cut derives the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anomaly {
+    /// Whose attestation.
+    pub author: AuthorKey,
+    /// About what.
+    pub feed: Feed,
+    /// Of which slot.
+    pub slot: Slot,
+    /// The attested price.
+    pub price: Price,
+    /// The answer it is compared with.
+    pub reference: Price,
+    /// Distance in parts per million of the answer.
+    pub deviation_ppm: u64,
+}
+
+/// Another way to make one price of what counted; only [`Strategy::LowerWeightedMedian`] is canonical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// The canonical rule.
+    LowerWeightedMedian,
+    /// The lower median, each oracle with one vote.
+    LowerMedian,
+    /// The arithmetic mean by weight, to show what a liar does to it.
+    Mean,
+}
+
+/// An attestation further than this from an `ok` answer is an outlier: the deployment guide's HighPriceDeviation, 0.05.
+pub const OUTLIER_PPM: u64 = 50_000;
+
+const RESULT_DOMAIN: &str = "concurrence v0 aggregate result";
+
+impl Default for AggregateParams {
+    /// A maximum age of 30 s (the guide's `max_price_age_seconds`), twice that as window, 3 sources (the guide's `min_sources`),
+    /// and 2 %: in the recorded USDC de-peg the two USD markets were 0.58 % apart at most, so 2 % is out of honest reach.
+    fn default() -> Self {
+        Self { window_ms: 60_000, max_age_ms: 30_000, sources_min: 3, width_max_ppm: 20_000 }
+    }
+}
+
+impl Status {
+    /// The status in the words of the API: `ok`, `degraded`, `stale`, `halted`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Stale => "stale",
+            Self::Halted => "halted",
+        }
+    }
+}
+
+/// The canonical aggregate: the lower weighted median over each member's newest countable attestation with the start of its slot
+/// in (`as_of` - window, `as_of`]. A conflict and a doubtful price count as absent; an oracle counts once.
+pub fn aggregate(cells: &Cells, epoch: &Epoch, feed: Feed, as_of: Time, params: &AggregateParams) -> Aggregate {
+    let (newest, mut left_out) = newest_countable(cells, feed, as_of, params.window_ms);
+    let committee = epoch.committee();
+    let mut counted = Vec::new();
+    for (author, (slot, attestation)) in newest {
+        let weight = committee.weight(&author);
+        if weight == 0 {
+            left_out.insert(author, LeftOut::Stranger);
+            continue;
+        }
+        left_out.remove(&author);
+        counted.push(Counted { author, slot, price: attestation.price(), weight, sources: attestation.sources() });
+    }
+    for (author, _) in committee.members() {
+        if counted.binary_search_by_key(&author, |c| c.author).is_err() {
+            left_out.entry(author).or_insert(LeftOut::Silent);
+        }
+    }
+    let left_out = left_out.into_iter().map(|(author, why)| {
+        (author, if committee.weight(&author) == 0 { LeftOut::Stranger } else { why })
+    });
+    Aggregate {
+        feed,
+        price: None,
+        interval: None,
+        status: Status::Halted,
+        shortfalls: Vec::new(),
+        as_of,
+        newest: counted.iter().map(|c| c.slot.start()).max(),
+        left_out: left_out.collect(),
+        counted_weight: counted.iter().map(|c| c.weight).sum(),
+        total_weight: committee.total(),
+        sources: counted.iter().fold(0, |union, c| union | c.sources),
+        fault_tolerance: epoch.has_fault_tolerance(),
+        counted,
+    }
+    .judged(params)
+}
+
+impl Aggregate {
+    /// One price of what counted, by another strategy; `None` if nothing did.
+    pub fn by(&self, strategy: Strategy) -> Option<Price> {
+        let votes = self.votes();
+        match strategy {
+            Strategy::LowerWeightedMedian => lower_weighted_median(&votes),
+            Strategy::LowerMedian => lower_weighted_median(&votes.iter().map(|&(p, _)| (p, 1)).collect::<Vec<_>>()),
+            Strategy::Mean => weighted_mean(&votes),
+        }
+    }
+
+    /// Milliseconds between the newest attestation that counted and `as_of`.
+    pub fn age_ms(&self) -> Option<u64> {
+        self.newest.map(|newest| self.as_of.since_ms(newest))
+    }
+
+    fn votes(&self) -> Vec<Vote> {
+        self.counted.iter().map(|c| (c.price, c.weight)).collect()
+    }
+
+    /// Fills in price, interval, status and shortfalls.
+    fn judged(mut self, params: &AggregateParams) -> Self {
+        let (counted, total) = (u128::from(self.counted_weight), u128::from(self.total_weight));
+        let (quorate, majority) = (3 * counted > 2 * total, 2 * counted > total);
+        let needed = if quorate { quorum(self.total_weight) } else { half(self.total_weight) };
+        let votes = self.votes();
+        let (price, interval) = (lower_weighted_median(&votes), admissible_interval(&votes, needed));
+        let have = u8::try_from(self.sources.count_ones()).unwrap_or(u8::MAX);
+        let age_ms = self.age_ms().unwrap_or(0);
+
+        let lacks = [
+            (!majority, Shortfall::NoMajority),
+            (!quorate, Shortfall::NoQuorum),
+            (have < params.sources_min, Shortfall::Sources { have, need: params.sources_min }),
+            (is_wide(price, interval, params.width_max_ppm), Shortfall::Width),
+        ];
+        self.shortfalls = lacks.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
+        let old = age_ms > params.max_age_ms;
+        self.status = match (old, self.shortfalls.is_empty()) {
+            (false, true) => Status::Ok,
+            (true, true) => Status::Stale,
+            (false, false) if majority => Status::Degraded,
+            _ => Status::Halted,
+        };
+        if old {
+            self.shortfalls.push(Shortfall::Age { age_ms });
+        }
+        if self.status != Status::Halted {
+            (self.price, self.interval) = (price, interval);
+        }
+        self
+    }
+}
+
+/// Least weight that is more than two thirds of the total.
+pub fn quorum(total: u64) -> u64 {
+    u64::try_from(u128::from(total) * 2 / 3 + 1).unwrap_or(u64::MAX)
+}
+
+/// Which attestations are further than [`OUTLIER_PPM`] from the answer. Only an `ok` answer accuses anyone.
+pub fn outliers(aggregate: &Aggregate) -> Vec<Anomaly> {
+    let Some(reference) = aggregate.price.filter(|_| aggregate.status == Status::Ok) else { return Vec::new() };
+    let far = |counted: &Counted| {
+        let deviation_ppm = counted.price.deviation_ppm(reference)?;
+        let &Counted { author, slot, price, .. } = counted;
+        let anomaly = Anomaly { author, feed: aggregate.feed, slot, price, reference, deviation_ppm };
+        (deviation_ppm > OUTLIER_PPM).then_some(anomaly)
+    };
+    aggregate.counted.iter().filter_map(far).collect()
+}
+
+/// The id of an answer: a hash of the cut it was computed from, the instant, the registry, and the parameters (of which the feed is
+/// one). Whoever has the same four computes the same answer.
+pub fn result_id(cut: Digest, as_of: Time, registry: Digest, feed: Feed, params: &AggregateParams) -> Digest {
+    let mut bytes = Vec::new();
+    bytes.extend(cut.as_bytes());
+    bytes.extend(as_of.ms().to_be_bytes());
+    bytes.extend(registry.as_bytes());
+    bytes.extend(feed.as_bytes());
+    bytes.extend(params.window_ms.to_be_bytes());
+    bytes.extend(params.max_age_ms.to_be_bytes());
+    bytes.push(params.sources_min);
+    bytes.extend(params.width_max_ppm.to_be_bytes());
+    hash(RESULT_DOMAIN, &bytes)
+}
+
+/// Each author's newest countable attestation in the window, and why others have none.
+fn newest_countable(
+    cells: &Cells,
+    feed: Feed,
+    as_of: Time,
+    window_ms: u64,
+) -> (BTreeMap<AuthorKey, (Slot, Attestation)>, BTreeMap<AuthorKey, LeftOut>) {
+    let (mut newest, mut barred) = (BTreeMap::new(), BTreeMap::new());
+    let mut done = BTreeSet::new();
+    // Slots that begin after as_of - window, at most at as_of; a window that reaches the epoch takes slot 0 in.
+    let first = as_of.ms().checked_sub(window_ms).map_or(Slot::from_number(0), |ms| Slot::from_number(Slot::of(Time::from_ms(ms)).number() + 1));
+    for (slot, author, cell) in cells.newest_first(feed, first..=Slot::of(as_of)) {
+        if done.contains(&author) {
+            continue;
+        }
+        match cell {
+            Cell::Value(attestation) if !attestation.is_doubtful() => {
+                done.insert(author);
+                newest.insert(author, (slot, attestation));
+            }
+            Cell::Value(_) => _ = barred.entry(author).or_insert(LeftOut::Doubtful),
+            Cell::Conflict => _ = barred.entry(author).or_insert(LeftOut::Conflict),
+        }
+    }
+    (newest, barred)
+}
+
+/// Least weight that is more than half of the total.
+fn half(total: u64) -> u64 {
+    total / 2 + 1
+}
+
+fn is_wide(price: Option<Price>, interval: Option<(Price, Price)>, max_ppm: u32) -> bool {
+    let (Some(price), Some((low, high))) = (price, interval) else { return false };
+    let wide = U256::from(high.units().abs_diff(low.units())) * U256::from(1_000_000u32);
+    wide > U256::from(price.units().unsigned_abs()) * U256::from(max_ppm)
+}

@@ -1,0 +1,142 @@
+//! What each oracle stated about each feed in each slot: a lattice, `absent < value < CONFLICT`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use concurrence_crdt::AuthorKey;
+
+use crate::{Attestation, Feed, PriceBatch, Slot};
+
+/// `(feed, slot) -> oracle -> absent < value < CONFLICT`. Joins are order-free and idempotent: the same statements give the same
+/// cells, however they came.
+///
+/// Only chosen feeds are kept and only slots from a floor on. With the clock limits on what an operation may declare, that bounds
+/// the memory: feeds x slots x oracles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cells {
+    floor: Slot,
+    feeds: BTreeMap<Feed, BTreeMap<Slot, BTreeMap<AuthorKey, Cell>>>,
+}
+
+/// What one oracle stated about one feed in one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// One statement.
+    Value(Attestation),
+    /// Two different statements: none of them counts.
+    Conflict,
+}
+
+/// What a join did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// The cell was absent and has a value now.
+    New,
+    /// Nothing changed.
+    Same,
+    /// The cell had another value and is a conflict now.
+    Conflict,
+    /// The slot is below the floor: dropped.
+    BelowFloor,
+    /// The feed is not among those kept: dropped.
+    Untracked,
+}
+
+impl Cell {
+    /// The least cell above both.
+    pub fn join(self, other: Self) -> Self {
+        if self == other { self } else { Self::Conflict }
+    }
+}
+
+impl Cells {
+    /// No statements yet, and the feeds whose statements are kept.
+    pub fn tracking(feeds: BTreeSet<Feed>) -> Self {
+        Self { floor: Slot::default(), feeds: feeds.into_iter().map(|feed| (feed, BTreeMap::new())).collect() }
+    }
+
+    /// The feeds whose statements are kept, ascending.
+    pub fn tracked(&self) -> impl Iterator<Item = Feed> {
+        self.feeds.keys().copied()
+    }
+
+    /// The least slot kept.
+    pub const fn floor(&self) -> Slot {
+        self.floor
+    }
+
+    /// Joins one statement.
+    pub fn join(&mut self, author: AuthorKey, slot: Slot, attestation: Attestation) -> Joined {
+        self.join_cell(author, slot, attestation.feed(), Cell::Value(attestation))
+    }
+
+    /// Joins all statements of a batch; how many cells became a conflict.
+    pub fn join_batch(&mut self, author: AuthorKey, batch: &PriceBatch) -> usize {
+        let joined = batch.attestations().iter().map(|&a| self.join(author, batch.slot(), a));
+        joined.filter(|&j| j == Joined::Conflict).count()
+    }
+
+    /// Joins all of another's statements about the feeds kept here, from the higher of both floors on.
+    pub fn merge(&mut self, other: &Self) {
+        self.drop_below(other.floor);
+        for (&feed, slots) in &other.feeds {
+            for (&slot, oracles) in slots {
+                for (&author, &cell) in oracles {
+                    self.join_cell(author, slot, feed, cell);
+                }
+            }
+        }
+    }
+
+    /// Drops all slots below this one, for good. The floor never goes back.
+    pub fn drop_below(&mut self, floor: Slot) {
+        self.floor = self.floor.max(floor);
+        for slots in self.feeds.values_mut() {
+            *slots = slots.split_off(&self.floor);
+        }
+    }
+
+    /// Takes out everything an author stated: it is forked. The caller joins again what of it is certified.
+    pub fn remove_author(&mut self, author: &AuthorKey) {
+        for slots in self.feeds.values_mut() {
+            slots.retain(|_, oracles| {
+                oracles.remove(author);
+                !oracles.is_empty()
+            });
+        }
+    }
+
+    /// One cell; `None` is absent.
+    pub fn cell(&self, feed: Feed, slot: Slot, author: &AuthorKey) -> Option<Cell> {
+        self.feeds.get(&feed)?.get(&slot)?.get(author).copied()
+    }
+
+    /// All cells of a feed with slots in a range (bounds included), newest slot first, then by author.
+    pub fn newest_first(
+        &self,
+        feed: Feed,
+        slots: std::ops::RangeInclusive<Slot>,
+    ) -> impl Iterator<Item = (Slot, AuthorKey, Cell)> {
+        // BTreeMap::range panics on an inverted range.
+        let kept = self.feeds.get(&feed).filter(|_| slots.start() <= slots.end());
+        let range = kept.map(|by_slot| by_slot.range(slots)).into_iter().flatten().rev();
+        range.flat_map(|(&slot, oracles)| oracles.iter().map(move |(&author, &cell)| (slot, author, cell)))
+    }
+
+    fn join_cell(&mut self, author: AuthorKey, slot: Slot, feed: Feed, cell: Cell) -> Joined {
+        if slot < self.floor {
+            return Joined::BelowFloor;
+        }
+        let Some(slots) = self.feeds.get_mut(&feed) else { return Joined::Untracked };
+        let oracles = slots.entry(slot).or_default();
+        let Some(held) = oracles.get_mut(&author) else {
+            oracles.insert(author, cell);
+            return if cell == Cell::Conflict { Joined::Conflict } else { Joined::New };
+        };
+        let joined = held.join(cell);
+        if joined == *held {
+            return Joined::Same;
+        }
+        *held = joined;
+        Joined::Conflict
+    }
+}

@@ -1,0 +1,37 @@
+//! The oracle: feeds, quotes, conversion, attestations and aggregation.
+//!
+//! On a node: quotes of [legs](Leg) -> [`observe`] -> [`Attestation`] -> [`BatchDraft`] -> signed [`PriceBatch`].
+//! Over the network: batches -> [`Cells`] -> [`aggregate`](fn@aggregate) -> an answer with a status, whose members anyone can recount.
+//!
+//! Everything here is a pure function of its arguments, in integers.
+
+mod aggregate;
+mod attestation;
+mod batch;
+mod cells;
+mod eip712;
+mod feed;
+pub mod median;
+mod price;
+mod quote;
+mod registry;
+
+pub use aggregate::{
+    Aggregate, AggregateParams, Anomaly, Counted, LeftOut, OUTLIER_PPM, Shortfall, Status, Strategy, aggregate, outliers,
+    quorum, result_id,
+};
+pub use attestation::{
+    Attestation, AttestationError, EXPO_DEFAULT, EXPO_MAX, EXPO_MIN, HALF_WIDTH_UNITS, SLOT_MS, Slot, WORD_LEN,
+};
+pub use batch::{
+    BATCH_FEEDS_MAX, BATCH_GROUPS_MAX, BatchDraft, BatchError, GROUP_FEEDS_MAX, KIND_PRICE_BATCH, PriceBatch,
+};
+pub use cells::{Cell, Cells, Joined};
+pub use eip712::{Address, AddressError, Domain, EvmSignature, PriceGroup, SignatureError, recover, sign};
+pub use feed::{Currency, Feed, NameError};
+pub use price::{PRICE_DECIMALS, PRICE_TEXT_LEN_MAX, Price, PriceError};
+pub use quote::Quote;
+pub use registry::{
+    EPOCHS_MAX, Epoch, MEMBERS_FAULT_TOLERANT_MIN, MEMBERS_MAX, Member, NAME_LEN_MAX, PEER_LEN_MAX, Registry, RegistryError,
+    WEIGHT_MAX, cap_weights,
+};

@@ -1,0 +1,257 @@
+//! Who is an oracle: the registry's history of epochs, and the committee with capped weights of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use concurrence_crdt::{AuthorKey, Committee, Digest, Membership, NetworkId, hash};
+
+use crate::Address;
+
+/// The registry of a network: its whole history of epochs. All nodes of a network have the same one; its digest tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    network: String,
+    network_id: NetworkId,
+    epochs: Vec<Epoch>,
+}
+
+/// One registry epoch: who was a member, and with what weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    members: Vec<Member>,
+    committee: Committee,
+}
+
+/// An oracle as registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Name for people; 1 to [`NAME_LEN_MAX`] printable ASCII characters without spaces.
+    pub name: String,
+    /// Key of its logs.
+    pub author: AuthorKey,
+    /// Address that signs its price groups.
+    pub evm: Address,
+    /// Its peer id, in the network's own text form, opaque here; 1 to [`PEER_LEN_MAX`] printable ASCII characters.
+    pub peer: String,
+    /// Weight before capping, 1 to [`WEIGHT_MAX`].
+    pub weight: u64,
+}
+
+/// Why a registry was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// The network's name is not 1 to [`NAME_LEN_MAX`] printable ASCII characters without spaces.
+    #[error("network name {0:?} is not 1 to {NAME_LEN_MAX} printable characters without spaces")]
+    Network(String),
+    /// There is no epoch, or there are more than [`EPOCHS_MAX`].
+    #[error("registry has {0} epochs, allowed are 1 to {EPOCHS_MAX}")]
+    Epochs(usize),
+    /// An epoch has no member, or more than [`MEMBERS_MAX`].
+    #[error("registry epoch {epoch} has {members} members, allowed are 1 to {MEMBERS_MAX}")]
+    Members {
+        /// The epoch.
+        epoch: usize,
+        /// Its members.
+        members: usize,
+    },
+    /// A name is empty, too long, or has other characters.
+    #[error("name {0:?} is not 1 to {NAME_LEN_MAX} printable characters without spaces")]
+    Name(String),
+    /// A peer id is empty, too long, or has other characters.
+    #[error("peer id of {0} is not 1 to {PEER_LEN_MAX} printable characters without spaces")]
+    Peer(String),
+    /// A weight is zero or above [`WEIGHT_MAX`].
+    #[error("weight {weight} of {name} is outside 1..={WEIGHT_MAX}")]
+    Weight {
+        /// Whose weight.
+        name: String,
+        /// The weight.
+        weight: u64,
+    },
+    /// Two members of an epoch share what must be their own.
+    #[error("registry epoch {epoch}: {name} repeats the {field} of another member")]
+    Repeated {
+        /// The epoch.
+        epoch: usize,
+        /// The member that repeats.
+        name: String,
+        /// `name`, `author key`, `EVM address` or `peer id`.
+        field: &'static str,
+    },
+}
+
+/// Most members of an epoch: the on-chain signer index is one byte, and 255 keeps every count in it.
+pub const MEMBERS_MAX: usize = 255;
+
+/// Most epochs: ten years of weekly changes, doubled. Authors that were ever members are numbered in 16 bits.
+pub const EPOCHS_MAX: usize = 1_024;
+
+/// Greatest weight, so that 255 of them stay far below 64 bits.
+pub const WEIGHT_MAX: u64 = 1 << 32;
+
+/// Longest network or member name, in bytes.
+pub const NAME_LEN_MAX: usize = 64;
+
+/// Longest peer id text: the longest base58 form of a libp2p id has 52 characters; room for longer hashes.
+pub const PEER_LEN_MAX: usize = 128;
+
+/// Fewest members that can tolerate a fault: n > 3f with f = 1.
+pub const MEMBERS_FAULT_TOLERANT_MIN: usize = 4;
+
+const DIGEST_DOMAIN: &str = "concurrence v0 registry history";
+
+impl Registry {
+    /// A registry from its whole history; the first list of members is epoch 0.
+    pub fn new(network: String, network_id: NetworkId, epochs: Vec<Vec<Member>>) -> Result<Self, RegistryError> {
+        if !is_plain(&network, NAME_LEN_MAX) {
+            return Err(RegistryError::Network(excerpt(&network)));
+        }
+        if !(1..=EPOCHS_MAX).contains(&epochs.len()) {
+            return Err(RegistryError::Epochs(epochs.len()));
+        }
+        let epochs = epochs.into_iter().enumerate().map(|(number, members)| Epoch::new(number, members));
+        Ok(Self { network, network_id, epochs: epochs.collect::<Result<_, _>>()? })
+    }
+
+    /// The network's name.
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
+    /// The network's id.
+    pub const fn network_id(&self) -> NetworkId {
+        self.network_id
+    }
+
+    /// All epochs, from epoch 0.
+    pub fn epochs(&self) -> &[Epoch] {
+        &self.epochs
+    }
+
+    /// One epoch.
+    pub fn epoch(&self, number: u32) -> Option<&Epoch> {
+        self.epochs.get(usize::try_from(number).ok()?)
+    }
+
+    /// The newest epoch and its number.
+    pub fn newest(&self) -> (u32, &Epoch) {
+        let last = self.epochs.len() - 1; // a registry has at least one epoch
+        (u32::try_from(last).unwrap_or(u32::MAX), &self.epochs[last])
+    }
+
+    /// The committees of all epochs, for the replicated core.
+    pub fn membership(&self) -> Membership {
+        Membership::new(self.epochs.iter().map(|e| e.committee.clone()).collect())
+    }
+
+    /// BLAKE3 over the canonical encoding of the whole history: equal digests are equal registries.
+    pub fn digest(&self) -> Digest {
+        let mut bytes = Vec::new();
+        put_text(&mut bytes, &self.network);
+        bytes.extend(self.network_id.as_bytes());
+        bytes.extend((self.epochs.len() as u64).to_be_bytes());
+        for epoch in &self.epochs {
+            bytes.extend((epoch.members.len() as u64).to_be_bytes());
+            for member in &epoch.members {
+                put_text(&mut bytes, &member.name);
+                bytes.extend(member.author.as_bytes());
+                bytes.extend(member.evm.as_bytes());
+                put_text(&mut bytes, &member.peer);
+                bytes.extend(member.weight.to_be_bytes());
+            }
+        }
+        hash(DIGEST_DOMAIN, &bytes)
+    }
+}
+
+impl Epoch {
+    fn new(number: usize, mut members: Vec<Member>) -> Result<Self, RegistryError> {
+        if !(1..=MEMBERS_MAX).contains(&members.len()) {
+            return Err(RegistryError::Members { epoch: number, members: members.len() });
+        }
+        members.sort_by_key(|m| m.author);
+        let (mut names, mut authors, mut evms, mut peers) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for member in &members {
+            member.check()?;
+            let repeats = [
+                ("author key", !authors.insert(member.author)),
+                ("EVM address", !evms.insert(member.evm)),
+                ("peer id", !peers.insert(member.peer.as_str())),
+                ("name", !names.insert(member.name.as_str())),
+            ];
+            if let Some((field, _)) = repeats.into_iter().find(|&(_, repeated)| repeated) {
+                return Err(RegistryError::Repeated { epoch: number, name: member.name.clone(), field });
+            }
+        }
+        let weights: Vec<u64> = members.iter().map(|m| m.weight).collect();
+        let capped: BTreeMap<_, _> = members.iter().map(|m| m.author).zip(cap_weights(&weights)).collect();
+        Ok(Self { members, committee: Committee::new(capped) })
+    }
+
+    /// The members, ascending by author key.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member with this author key.
+    pub fn member(&self, author: &AuthorKey) -> Option<&Member> {
+        self.members.binary_search_by_key(author, |m| m.author).ok().map(|at| &self.members[at])
+    }
+
+    /// Members with capped weights: what every count of weight uses.
+    pub const fn committee(&self) -> &Committee {
+        &self.committee
+    }
+
+    /// Whether any fault can be tolerated. With fewer than four members f = 0, weights are not capped, and every answer says so.
+    pub fn has_fault_tolerance(&self) -> bool {
+        self.members.len() >= MEMBERS_FAULT_TOLERANT_MIN
+    }
+}
+
+impl Member {
+    fn check(&self) -> Result<(), RegistryError> {
+        if !is_plain(&self.name, NAME_LEN_MAX) {
+            return Err(RegistryError::Name(excerpt(&self.name)));
+        }
+        if !is_plain(&self.peer, PEER_LEN_MAX) {
+            return Err(RegistryError::Peer(self.name.clone()));
+        }
+        if !(1..=WEIGHT_MAX).contains(&self.weight) {
+            return Err(RegistryError::Weight { name: self.name.clone(), weight: self.weight });
+        }
+        Ok(())
+    }
+}
+
+/// Weights capped below a third of their sum: `min(w, c)` with the largest integer c for which `3c < sum of min(w, c)`.
+/// Fewer than four weights are returned as they are: no cap can bring each below a third.
+pub fn cap_weights(weights: &[u64]) -> Vec<u64> {
+    let greatest = weights.iter().copied().max().unwrap_or(0);
+    let positive = weights.iter().filter(|&&w| w > 0).count();
+    if positive < MEMBERS_FAULT_TOLERANT_MIN {
+        return weights.to_vec();
+    }
+    let below_third = |c: u64| 3 * u128::from(c) < weights.iter().map(|&w| u128::from(w.min(c))).sum::<u128>();
+    // sum of min(w, c) - 3c is concave in c, zero at 0 and positive at 1 (four weights or more): those c form 1..=cap.
+    let (mut cap, mut above) = (1, greatest.saturating_add(1));
+    while above - cap > 1 {
+        let middle = cap + (above - cap) / 2;
+        if below_third(middle) { cap = middle } else { above = middle }
+    }
+    weights.iter().map(|&w| w.min(cap)).collect()
+}
+
+fn is_plain(text: &str, len_max: usize) -> bool {
+    (1..=len_max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(NAME_LEN_MAX).collect()
+}
+
+/// Text with its length before it.
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend((text.len() as u64).to_be_bytes());
+    bytes.extend(text.as_bytes());
+}

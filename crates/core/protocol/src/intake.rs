@@ -1,0 +1,322 @@
+//! From a peer's bytes to the admitted state: decode, place, verify, judge. Cheap checks come first, the signature last.
+
+use std::sync::Arc;
+
+use concurrence_crdt::{AuthorKey, Bucket, ForkProof, Invalid, Op, Place, VerifiedOp};
+
+use crate::{
+    Event, Frame, Now, Output, Peer, Replica, StoreRequest, Verdict, Write, frame::decode_proof, session::PullCause,
+};
+
+/// Why something a peer sent was refused. Nothing changed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// No frame of this protocol, or over the cap.
+    Frame,
+    /// A frame before the hello.
+    NoHello,
+    /// No canonical operation: truncated, trailing, over a cap, payload not as promised.
+    Encoding,
+    /// An operation of another network or version, replayed here.
+    OtherNetwork,
+    /// An author that was never a member.
+    Stranger,
+    /// The signature does not verify.
+    Signature,
+    /// The author is forked.
+    Forked,
+    /// Over quota, or its minute or epoch falls, or its author is no member of its epoch.
+    Invalid,
+    /// The same operation again.
+    Duplicate,
+    /// No fork proof.
+    Proof,
+    /// Asked again before the last answer was sent.
+    Busy,
+}
+
+impl Reason {
+    /// A short stable name, as metrics label it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Frame => "frame",
+            Self::NoHello => "no_hello",
+            Self::Encoding => "encoding",
+            Self::OtherNetwork => "other_network",
+            Self::Stranger => "stranger",
+            Self::Signature => "signature",
+            Self::Forked => "forked",
+            Self::Invalid => "invalid",
+            Self::Duplicate => "duplicate",
+            Self::Proof => "proof",
+            Self::Busy => "busy",
+        }
+    }
+
+    /// Whether whoever handed it on could have known; an author's faults are not its forwarder's.
+    pub const fn is_forwarders_fault(self) -> bool {
+        matches!(
+            self,
+            Self::Frame | Self::Encoding | Self::OtherNetwork | Self::Stranger | Self::Signature | Self::Proof
+        )
+    }
+}
+
+/// Buckets that a declared minute may be ahead of the local clock before the operation is held.
+const BUCKETS_AHEAD_MAX: u64 = 2;
+
+/// Operations of a forked author kept beyond the admitted state: a few branches, as evidence and for certificates to come.
+const QUARANTINE_OPS_MAX: usize = 4;
+
+/// Signatures verified in one batch: same-author batches gain little beyond (notes on ed25519-zebra: 64 and 256 differ by 7 %).
+const VERIFY_BATCH: usize = 64;
+
+impl Replica {
+    /// One operation, alone in its frame.
+    pub(crate) fn take_op(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
+        let op = match self.decode(bytes) {
+            Ok(op) => op,
+            Err(reason) => return self.refuse(peer, reason),
+        };
+        match op.verify() {
+            Ok(op) => match self.place_verified(op) {
+                Placed::Invalid => self.refuse(peer, Reason::Invalid),
+                Placed::Ahead => {
+                    self.pull(peer, PullCause::Gap);
+                    Verdict::Accept
+                }
+                Placed::Taken => Verdict::Accept,
+            },
+            Err(_) => self.refuse(peer, Reason::Signature),
+        }
+    }
+
+    /// Operations of one answer, in log order; returns how many were new.
+    pub(crate) fn take_ops(&mut self, peer: Peer, encoded: &[Arc<[u8]>]) -> usize {
+        let mut taken = 0;
+        for chunk in encoded.chunks(VERIFY_BATCH) {
+            let mut ops = Vec::with_capacity(chunk.len());
+            for bytes in chunk {
+                match self.decode(bytes) {
+                    Ok(op) => ops.push(op),
+                    Err(reason) => {
+                        self.refuse(peer, reason);
+                    }
+                }
+            }
+            for verified in Op::verify_all(ops) {
+                match verified.map(|op| self.place_verified(op)) {
+                    Ok(Placed::Invalid) => {
+                        self.refuse(peer, Reason::Invalid);
+                    }
+                    Ok(_) => taken += 1,
+                    Err(_) => {
+                        self.refuse(peer, Reason::Signature);
+                    }
+                }
+            }
+        }
+        self.history_changed();
+        taken
+    }
+
+    /// Everything that can be told without verifying a signature.
+    fn decode(&mut self, bytes: &[u8]) -> Result<Op, Reason> {
+        let op = Op::decode(bytes, self.config.network).map_err(|error| match error {
+            concurrence_crdt::OpError::OtherNetwork(_) | concurrence_crdt::OpError::Version(_) => Reason::OtherNetwork,
+            _ => Reason::Encoding,
+        })?;
+        if self.config.members.number(&op.header().log.author).is_none() {
+            return Err(Reason::Stranger);
+        }
+        match self.history.place(op.header(), op.id()) {
+            Place::Held => Err(Reason::Duplicate),
+            Place::Forked if self.is_quarantine_full(op.header().log.author) => Err(Reason::Forked),
+            _ => Ok(op),
+        }
+    }
+
+    /// Puts a verified operation where it belongs.
+    pub(crate) fn place_verified(&mut self, op: VerifiedOp) -> Placed {
+        let (header, id) = (op.op().header(), op.op().id());
+        if header.declared.bucket() > Self::last_admissible(self.now) {
+            self.held.keep(op);
+            return Placed::Taken;
+        }
+        match self.history.place(header, id) {
+            Place::Next => self.admit_chain(op),
+            Place::Held => Placed::Taken,
+            Place::Forked => {
+                self.quarantine(&op);
+                Placed::Taken
+            }
+            Place::Conflict => {
+                self.look_up_conflict(op);
+                Placed::Taken
+            }
+            Place::Ahead => {
+                if self.convict_by_waiting(&op) {
+                    return Placed::Taken;
+                }
+                self.ahead.keep(op);
+                Placed::Ahead
+            }
+        }
+    }
+
+    /// Admits an operation and whatever was waiting for it.
+    fn admit_chain(&mut self, first: VerifiedOp) -> Placed {
+        let log = first.op().header().log;
+        let mut next = Some(first);
+        let mut placed = Placed::Taken;
+        while let Some(op) = next {
+            if self.is_foreign_own(&op) {
+                return Placed::Taken;
+            }
+            if self.history.admit(&op).is_err() {
+                placed = Placed::Invalid;
+                break;
+            }
+            let token = self.token();
+            let writes = vec![Self::row(&op)];
+            self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: false }));
+            self.emit(Output::Event(Event::Admitted(op.clone())));
+            if self.convict_by_waiting(&op) {
+                return Placed::Taken;
+            }
+            let tail = self.history.tail(log);
+            next = self.ahead.take_next(log, tail.len, tail.head);
+        }
+        let tail = self.history.tail(log);
+        self.ahead.drop_below(log, tail.len);
+        placed
+    }
+
+    /// Judges an operation of this node's own log that this node did not write. Returns whether it must not be admitted.
+    fn is_foreign_own(&mut self, op: &VerifiedOp) -> bool {
+        if self.config.own != Some(op.op().header().log.author) {
+            return false;
+        }
+        let in_use = self.own.found_own_op(op.op().header().declared);
+        if in_use {
+            self.emit(Output::Event(Event::KeyInUse));
+        }
+        in_use
+    }
+
+    /// An own operation became durable.
+    pub(crate) fn admit_own(&mut self, op: VerifiedOp) {
+        let admitted: Result<(), Invalid> = self.history.admit(&op);
+        if admitted.is_err() || self.history.proof(&op.op().header().log.author).is_some() {
+            return;
+        }
+        self.emit(Output::Broadcast(Frame::Op(Arc::clone(op.op().bytes())).encode()));
+        self.emit(Output::Event(Event::Admitted(op)));
+        self.history_changed();
+    }
+
+    /// Another operation waits at the same position: with this one it is a proof.
+    fn convict_by_waiting(&mut self, op: &VerifiedOp) -> bool {
+        let (log, seq) = (op.op().header().log, op.op().header().seq);
+        let header = op.verified_header();
+        let proof = self.ahead.at(log, seq).find_map(|other| ForkProof::of(&header, &other.verified_header()));
+        let Some(proof) = proof else { return false };
+        self.convict(proof);
+        self.quarantine(op);
+        true
+    }
+
+    /// Asks for the held operation at a position, to prove the fork with its header.
+    fn look_up_conflict(&mut self, op: VerifiedOp) {
+        let log = op.op().header().log;
+        // One look-up for each author is enough: one proof convicts.
+        if self.convicting.values().any(|other| other.op().header().log.author == log.author) {
+            return;
+        }
+        let (token, from) = (self.token(), op.op().header().seq);
+        self.emit(Output::Store(StoreRequest::Load { token, log, from, until: from + 1, bytes_max: usize::MAX }));
+        self.convicting.insert(token, op);
+    }
+
+    /// The held operation was read. One that rotted on disk proves nothing now; the conflict will show again.
+    pub(crate) fn convict_with(&mut self, op: &VerifiedOp, held: Option<&Arc<[u8]>>) {
+        let held = held.and_then(|bytes| Op::decode(bytes, self.config.network).ok());
+        let held = held.and_then(|op| op.signed().clone().verify().ok());
+        if let Some(proof) = held.and_then(|held| ForkProof::of(&held, &op.verified_header())) {
+            self.convict(proof);
+            self.quarantine(op);
+        }
+    }
+
+    /// A proof, alone in its frame.
+    pub(crate) fn take_proof(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
+        match decode_proof(bytes, self.config.network) {
+            Ok(proof) if self.config.members.number(&proof.author()).is_some() => {
+                if self.history.proof(&proof.author()).is_some() {
+                    return self.refuse(peer, Reason::Duplicate);
+                }
+                self.convict(proof);
+                Verdict::Accept
+            }
+            _ => self.refuse(peer, Reason::Proof),
+        }
+    }
+
+    /// Takes a proof, keeps it durably, and tells everyone.
+    fn convict(&mut self, proof: ForkProof) {
+        let (author, bytes) = (proof.author(), proof.encode());
+        if !self.history.convict(proof) {
+            return;
+        }
+        self.ahead.drop_author(author);
+        self.held.drop_author(author);
+        self.convicting.retain(|_, op| op.op().header().log.author != author);
+        let token = self.token();
+        let writes = vec![Write::Proof { author, bytes: bytes.clone().into() }];
+        self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: true }));
+        self.emit(Output::Broadcast(Frame::Proof(bytes).encode()));
+        self.emit(Output::Event(Event::Convicted(author)));
+        if self.config.own == Some(author) {
+            self.emit(Output::Event(Event::OwnLogForked));
+        }
+        self.history_changed();
+    }
+
+    fn is_quarantine_full(&self, author: AuthorKey) -> bool {
+        self.quarantined.get(&author).is_some_and(|&n| n >= QUARANTINE_OPS_MAX)
+    }
+
+    /// Keeps an operation of a forked author, invisible but findable by id.
+    fn quarantine(&mut self, op: &VerifiedOp) {
+        let author = op.op().header().log.author;
+        if self.is_quarantine_full(author) {
+            return;
+        }
+        *self.quarantined.entry(author).or_default() += 1;
+        let token = self.token();
+        let writes = vec![Write::Quarantine { author, id: op.op().id(), bytes: Arc::clone(op.op().bytes()) }];
+        self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: false }));
+    }
+
+    /// The last minute whose operations are admitted now.
+    pub(crate) fn last_admissible(now: Now) -> Bucket {
+        now.wall.after_ms(BUCKETS_AHEAD_MAX * concurrence_crdt::BUCKET_MS).bucket()
+    }
+
+    fn history_changed(&self) {
+        if cfg!(debug_assertions) && self.history.ops() < 4096 {
+            self.history.check_invariants();
+        }
+    }
+}
+
+/// What became of a verified operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// Admitted, held, quarantined or under look-up: news, and nobody's fault.
+    Taken,
+    /// Kept until what is missing before it arrives.
+    Ahead,
+    /// Never valid.
+    Invalid,
+}

@@ -1,0 +1,102 @@
+//! This node's own log: when it may append to it, and how it notices that someone else does.
+//!
+//! An honest node never forks itself. What is on disk decides how it starts; what peers hold decides whether it may go on.
+
+use std::collections::BTreeSet;
+
+use concurrence_crdt::{AuthorKey, Committee, Time};
+
+use crate::{CannotAppend, Now};
+
+/// What this node's disk says of its own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnStart {
+    /// Key and store agree: nothing that was sent is missing.
+    Append,
+    /// The key was never used here.
+    Fresh,
+    /// Restored, rolled back or lost: the log may be longer elsewhere.
+    Recover,
+}
+
+/// The state of the own log.
+#[derive(Clone, Debug)]
+pub struct OwnLog {
+    state: State,
+    /// When this process started: an own operation declared later was written by another one.
+    started: Time,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Append,
+    Listen { until_mono_ms: u64 },
+    Recover { answered: BTreeSet<AuthorKey> },
+}
+
+/// How much later than this process's start an own operation must be declared to have been written by another process.
+/// A guess: above the steps by which clocks are corrected, below a human's patience.
+const STARTED_SLACK_MS: u64 = 2_000;
+
+impl OwnLog {
+    /// The state at start.
+    pub fn new(start: OwnStart, now: Now, fresh_listen_ms: u64) -> Self {
+        let state = match start {
+            OwnStart::Append => State::Append,
+            OwnStart::Fresh => State::Listen { until_mono_ms: now.mono_ms + fresh_listen_ms },
+            OwnStart::Recover => State::Recover { answered: BTreeSet::new() },
+        };
+        Self { state, started: now.wall }
+    }
+
+    /// Whether the node is waiting for its peers to tell it about its own log.
+    pub const fn is_recovering(&self) -> bool {
+        matches!(self.state, State::Recover { .. })
+    }
+
+    /// Ends listening when its time has come.
+    pub fn on_time(&mut self, now: Now) {
+        if matches!(self.state, State::Listen { until_mono_ms } if now.mono_ms >= until_mono_ms) {
+            self.state = State::Append;
+        }
+    }
+
+    /// An own operation came from a peer. Returns whether that means that the key is in use elsewhere.
+    pub fn found_own_op(&mut self, declared: Time) -> bool {
+        if matches!(self.state, State::Append) {
+            return true;
+        }
+        if matches!(self.state, State::Listen { .. }) {
+            self.state = State::Recover { answered: BTreeSet::new() };
+        }
+        declared > self.started.after_ms(STARTED_SLACK_MS)
+    }
+
+    /// A member has sent everything it holds beyond our frontier.
+    pub fn answered(&mut self, member: AuthorKey, own: AuthorKey, committee: &Committee) {
+        let State::Recover { answered } = &mut self.state else { return };
+        if member != own {
+            answered.insert(member);
+        }
+        if self.may_append(committee).is_ok() {
+            self.state = State::Append;
+        }
+    }
+
+    /// Whether the own log may be appended to.
+    pub fn may_append(&self, committee: &Committee) -> Result<(), CannotAppend> {
+        match &self.state {
+            State::Append => Ok(()),
+            State::Listen { .. } => Err(CannotAppend::Listening),
+            State::Recover { answered } => {
+                let weight = answered.iter().map(|a| committee.weight(a)).sum();
+                let needed = u64::try_from(u128::from(committee.total()) * 2 / 3 + 1).unwrap_or(u64::MAX);
+                if committee.is_quorum(weight) {
+                    Ok(())
+                } else {
+                    Err(CannotAppend::Recovering { answered: weight, needed })
+                }
+            }
+        }
+    }
+}

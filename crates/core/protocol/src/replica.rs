@@ -1,0 +1,446 @@
+//! A replica: one [`History`] and the conversations that keep it equal to its peers'.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use concurrence_crdt::{
+    AuthorKey, Digest, ForkProof, Header, History, LogKey, Membership, NetworkId, OpId, Time, VerifiedOp,
+};
+
+use crate::{
+    Frame, Refusal, StoreReply, StoreRequest, Token,
+    intake::Reason,
+    own::{OwnLog, OwnStart},
+    session::{Serving, Session},
+    waiting::Waiting,
+};
+
+/// One whole replica without I/O: [`handle`](Self::handle) an input, then [`poll`](Self::poll) outputs until there is none.
+///
+/// Operations reach the [`History`] only through here: decoded, verified, judged. Foreign ones count at once and are written
+/// behind; own ones are durable before anyone, this replica's views included, sees them.
+pub struct Replica {
+    pub(crate) config: Config,
+    pub(crate) now: Now,
+    pub(crate) history: History,
+    pub(crate) own: OwnLog,
+    /// Verified, but further on than their log reaches.
+    pub(crate) ahead: Waiting,
+    /// Verified, but from minutes that have not begun here.
+    pub(crate) held: Waiting,
+    pub(crate) sessions: BTreeMap<Peer, Session>,
+    /// Operations in conflict with a held one whose header is being read.
+    pub(crate) convicting: BTreeMap<Token, VerifiedOp>,
+    /// Answers being read together.
+    pub(crate) serving: BTreeMap<Token, Serving>,
+    pub(crate) fetching: BTreeMap<Token, Peer>,
+    /// The own operation being made durable.
+    pub(crate) appending: Option<(Token, VerifiedOp)>,
+    /// How many operations of each forked author are quarantined.
+    pub(crate) quarantined: BTreeMap<AuthorKey, usize>,
+    pub(crate) next_sync_ms: u64,
+    pub(crate) last_synced: Option<Peer>,
+    tokens: u64,
+    outbox: VecDeque<Output>,
+}
+
+/// What a replica is told when it is made.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The network it belongs to.
+    pub network: NetworkId,
+    /// Digest of the registry's whole history: peers with another one are refused.
+    pub registry: Digest,
+    /// Who may write.
+    pub members: Membership,
+    /// The author whose log this node writes; `None` only follows.
+    pub own: Option<AuthorKey>,
+    /// How often peers are told the frontier's digest, in milliseconds (`performance.merge_interval_ms`).
+    pub sync_interval_ms: u64,
+    /// How long a never-used key listens before its first append, in milliseconds.
+    pub fresh_listen_ms: u64,
+}
+
+/// A peer, by the number its driver gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Peer(pub u32);
+
+/// The time of an input, by two clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds on a clock that never falls: timers run on it.
+    pub mono_ms: u64,
+    /// The wall clock: what operations declare and peers compare.
+    pub wall: Time,
+}
+
+/// Names a broadcast message to the transport: BLAKE3 of its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MessageId(pub [u8; 32]);
+
+/// What happened outside.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A peer connected; `author` if the registry says whose node it is.
+    Connected {
+        /// Its number.
+        peer: Peer,
+        /// Whose node it is.
+        author: Option<AuthorKey>,
+    },
+    /// A peer is gone.
+    Disconnected(Peer),
+    /// A frame for this node alone.
+    Frame {
+        /// Who sent it.
+        peer: Peer,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// A frame broadcast to all, which the transport wants judged before it forwards it.
+    Broadcast {
+        /// Who handed it on.
+        peer: Peer,
+        /// Its name.
+        id: MessageId,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// The store's answer to a request.
+    Store(StoreReply),
+    /// Time has passed.
+    Tick,
+}
+
+/// What a driver must do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a frame to one peer. It may be lost: sync repairs.
+    Send(Peer, Vec<u8>),
+    /// Send a frame to all peers, directly or by gossip.
+    Broadcast(Vec<u8>),
+    /// Tell the transport what to do with a broadcast message.
+    Verdict(MessageId, Verdict),
+    /// Carry to the store.
+    Store(StoreRequest),
+    /// Tell whoever is interested.
+    Event(Event),
+}
+
+/// What to do with a broadcast message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Forward it.
+    Accept,
+    /// Drop it; its forwarder is not to blame.
+    Ignore,
+    /// Drop it; its forwarder could have known.
+    Reject,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// An operation is admitted.
+    Admitted(VerifiedOp),
+    /// An author is proven forked: everything of it counts no more.
+    Convicted(AuthorKey),
+    /// Something of a peer was refused; nothing changed by it.
+    Refused {
+        /// Whose frame it was.
+        peer: Peer,
+        /// Why.
+        reason: Reason,
+    },
+    /// A conversation ended before it began.
+    PeerRefused {
+        /// The peer.
+        peer: Peer,
+        /// Why.
+        refusal: Refusal,
+        /// Whether it was the peer who refused.
+        by_peer: bool,
+    },
+    /// Someone else writes with this node's key: the node must stop.
+    KeyInUse,
+    /// This node's own log is forked: the node must stop.
+    OwnLogForked,
+}
+
+/// Why this node cannot append now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotAppend {
+    /// It has no key, or its key is no member.
+    #[error("this node's author key is not in the registry's newest epoch")]
+    NotAMember,
+    /// A never-used key listens first.
+    #[error("listening whether the key is in use elsewhere")]
+    Listening,
+    /// The own log may be longer elsewhere.
+    #[error("recovering: {answered} of {needed} weight answered for the own log")]
+    Recovering {
+        /// Weight of the members that answered.
+        answered: u64,
+        /// Weight that must have answered.
+        needed: u64,
+    },
+    /// The last append is not durable yet.
+    #[error("the operation before is not durable yet")]
+    Busy,
+    /// The clock is off.
+    #[error("clock is {0} ms off the median of its peers, at most {CLOCK_OFFSET_MAX_MS} is allowed")]
+    Clock(i64),
+    /// All logs are stuck in the future, or their quota of this minute is used up.
+    #[error("no log can take an operation in this minute")]
+    NoLog,
+    /// The author is forked.
+    #[error("the own log is forked")]
+    Forked,
+}
+
+/// How far a clock may be off its peers' median before the node stops appending.
+pub const CLOCK_OFFSET_MAX_MS: i64 = 30_000;
+
+impl Replica {
+    /// A replica with nothing admitted; see [`restore`](Self::restore).
+    pub fn new(config: Config, start: OwnStart, now: Now) -> Self {
+        let own = OwnLog::new(start, now, config.fresh_listen_ms);
+        Self {
+            history: History::new(config.members.clone()),
+            own,
+            now,
+            ahead: Waiting::default(),
+            held: Waiting::default(),
+            sessions: BTreeMap::new(),
+            convicting: BTreeMap::new(),
+            serving: BTreeMap::new(),
+            fetching: BTreeMap::new(),
+            appending: None,
+            quarantined: BTreeMap::new(),
+            next_sync_ms: now.mono_ms,
+            last_synced: None,
+            tokens: 0,
+            outbox: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Takes back a proof that this node's store kept. Proofs come before operations.
+    pub fn restore_proof(&mut self, proof: ForkProof) {
+        self.history.convict(proof);
+    }
+
+    /// Takes back an operation that this node's store kept, in log order. Returns whether it counts.
+    pub fn restore(&mut self, op: &VerifiedOp) -> bool {
+        let before = self.history.ops();
+        self.history.admit(op).is_ok() && self.history.ops() > before
+    }
+
+    /// Takes one input. Bytes inside are a peer's: whatever they are, the answer is an output.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Connected { peer, author } => self.connected(peer, author),
+            Input::Disconnected(peer) => self.disconnected(peer),
+            Input::Frame { peer, bytes } => {
+                self.frame(peer, &bytes);
+            }
+            Input::Broadcast { peer, id, bytes } => {
+                let verdict = self.frame(peer, &bytes);
+                self.emit(Output::Verdict(id, verdict));
+            }
+            Input::Store(reply) => self.stored(reply),
+            Input::Tick => {}
+        }
+        self.on_time();
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outbox.pop_front()
+    }
+
+    /// When [`Input::Tick`] is wanted at the latest, on the monotonic clock.
+    pub fn next_wake_ms(&self) -> u64 {
+        self.next_sync_ms
+    }
+
+    /// The admitted state.
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Digest of the frontier.
+    pub fn digest(&mut self) -> Digest {
+        self.history.digest()
+    }
+
+    /// The header under which `payload` may be appended now: position, time and commitment filled in.
+    pub fn next_header(&self, kind: u16, payload: &[u8]) -> Result<Header, CannotAppend> {
+        let author = self.may_append()?;
+        let (epoch, _) = self.config.members.newest();
+        let refs = Vec::new();
+        let draft = |log: LogKey| {
+            let tail = self.history.tail(log);
+            let (network, declared) = (self.config.network, self.now.wall);
+            let zero = Digest::from_bytes([0; 32]);
+            let (seq, prev) = (tail.len, tail.head);
+            let mut header = Header {
+                network,
+                log,
+                seq,
+                prev,
+                epoch,
+                declared,
+                kind,
+                payload_len: 0,
+                payload_hash: zero,
+                refs: refs.clone(),
+            };
+            header.commit(payload);
+            let size = header.encode().len() + concurrence_crdt::Signature::LEN + payload.len();
+            tail.extended(&header, OpId::ZERO, size, &self.config.members).ok().map(|_| header)
+        };
+        // A log stuck in a future minute refuses the present one: the author goes on in its next log.
+        (0..concurrence_crdt::LOGS_MAX).find_map(|index| draft(LogKey { author, index })).ok_or(CannotAppend::NoLog)
+    }
+
+    /// Whether this node may append now, and as whom.
+    pub fn may_append(&self) -> Result<AuthorKey, CannotAppend> {
+        let author = self.config.own.ok_or(CannotAppend::NotAMember)?;
+        let (_, committee) = self.config.members.newest();
+        if committee.weight(&author) == 0 {
+            return Err(CannotAppend::NotAMember);
+        }
+        if self.history.proof(&author).is_some() {
+            return Err(CannotAppend::Forked);
+        }
+        self.own.may_append(&committee)?;
+        if let Some(offset) = self.clock_offset_ms().filter(|o| o.abs() > CLOCK_OFFSET_MAX_MS) {
+            return Err(CannotAppend::Clock(offset));
+        }
+        if self.appending.is_some() {
+            return Err(CannotAppend::Busy);
+        }
+        Ok(author)
+    }
+
+    /// Appends an own operation made from [`next_header`](Self::next_header): durable first, then admitted and broadcast.
+    /// One that no longer fits (time passed, the log moved) is dropped, which forks nothing since nobody saw it.
+    pub fn append(&mut self, op: VerifiedOp) -> Result<(), CannotAppend> {
+        self.may_append()?;
+        if self.history.place(op.op().header(), op.op().id()) != concurrence_crdt::Place::Next {
+            return Err(CannotAppend::Busy);
+        }
+        let token = self.token();
+        let writes = vec![Self::row(&op)];
+        self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: true }));
+        self.appending = Some((token, op));
+        Ok(())
+    }
+
+    /// How far the median peer's clock is ahead of this node's, in milliseconds; `None` without peers.
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        let mut offsets: Vec<_> = self.sessions.values().filter_map(|s| s.clock_offset_ms).collect();
+        offsets.sort_unstable();
+        offsets.get(offsets.len() / 2).copied()
+    }
+
+    /// What is known of each connected peer.
+    pub fn peers(&self) -> impl Iterator<Item = (Peer, &Session)> {
+        self.sessions.iter().map(|(&peer, session)| (peer, session))
+    }
+
+    /// Entries in each bounded buffer, and the bound: what gauges show.
+    pub fn buffers(&self) -> [(&'static str, usize, usize); 4] {
+        let authors = self.config.members.authors().len();
+        let waiting_max = authors * crate::WAITING_OPS_MAX;
+        [
+            ("ahead", self.ahead.len(), waiting_max),
+            ("held", self.held.len(), waiting_max),
+            ("convicting", self.convicting.len(), authors),
+            ("serving", self.serving.len(), self.sessions.len()),
+        ]
+    }
+
+    pub(crate) fn emit(&mut self, output: Output) {
+        self.outbox.push_back(output);
+    }
+
+    pub(crate) fn send(&mut self, peer: Peer, frame: &Frame) {
+        self.emit(Output::Send(peer, frame.encode()));
+    }
+
+    pub(crate) fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    fn on_time(&mut self) {
+        self.own.on_time(self.now);
+        let due = self.held.take_due(Self::last_admissible(self.now));
+        due.into_iter().for_each(|op| {
+            self.place_verified(op);
+        });
+        if self.now.mono_ms >= self.next_sync_ms {
+            self.next_sync_ms = self.now.mono_ms + self.config.sync_interval_ms;
+            self.sync_round();
+        }
+    }
+
+    fn stored(&mut self, reply: StoreReply) {
+        match reply {
+            StoreReply::Committed(token) => {
+                if let Some((_, op)) = self.appending.take_if(|(t, _)| *t == token) {
+                    self.admit_own(op);
+                }
+            }
+            StoreReply::Loaded(token, ops) => {
+                if let Some(op) = self.convicting.remove(&token) {
+                    self.convict_with(&op, ops.first());
+                } else if let Some(serving) = self.serving.remove(&token) {
+                    self.serve_on(serving, ops);
+                }
+            }
+            StoreReply::Found(token, op) => {
+                if let (Some(peer), Some(op)) = (self.fetching.remove(&token), op) {
+                    self.send(peer, &Frame::Op(op));
+                }
+            }
+        }
+    }
+
+    /// Handles a frame; the verdict matters only for broadcast ones.
+    fn frame(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
+        let frame = match Frame::decode(bytes) {
+            Ok(frame) => frame,
+            Err(_) => return self.refuse(peer, Reason::Frame),
+        };
+        match (frame, self.sessions.get(&peer).map(|s| s.greeted)) {
+            (Frame::Hello(hello), Some(_)) => self.hello(peer, hello),
+            (Frame::Refuse(refusal), Some(_)) => self.refused_by(peer, refusal),
+            (_, None) => return Verdict::Ignore,
+            // Frames overtake one another on some transports: what came before the hello is lost like any lost frame.
+            (_, Some(false)) => return self.refuse(peer, Reason::NoHello),
+            (Frame::Digest { now, digest }, _) => self.told_digest(peer, now, digest),
+            (Frame::Pull { now, credit, frontier }, _) => self.pulled(peer, now, credit, frontier),
+            (Frame::Delta(delta), _) => self.delta(peer, delta),
+            (Frame::Op(bytes), _) => return self.take_op(peer, &bytes),
+            (Frame::Proof(bytes), _) => return self.take_proof(peer, &bytes),
+            (Frame::Fetch(id), _) => self.fetch(peer, id),
+        }
+        Verdict::Ignore
+    }
+
+    pub(crate) fn refuse(&mut self, peer: Peer, reason: Reason) -> Verdict {
+        self.emit(Output::Event(Event::Refused { peer, reason }));
+        if reason.is_forwarders_fault() { Verdict::Reject } else { Verdict::Ignore }
+    }
+
+    pub(crate) fn row(op: &VerifiedOp) -> crate::Write {
+        let op = op.op();
+        crate::Write::Op { log: op.header().log, seq: op.header().seq, id: op.id(), bytes: Arc::clone(op.bytes()) }
+    }
+}

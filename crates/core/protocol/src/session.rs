@@ -1,0 +1,353 @@
+//! Conversations: hello, digests, pulls and their answers. Gossip only accelerates; this is what makes replicas equal.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use concurrence_crdt::{AuthorKey, Digest, Frontier, LOGS_MAX, LogKey, OpId, Time};
+
+use crate::{
+    Event, Frame, Output, Peer, Refusal, Replica, StoreRequest,
+    frame::{DELTA_BYTES_MAX, DELTA_PROOFS_MAX, Delta, Hello, PROTOCOL_VERSION},
+    intake::Reason,
+};
+
+/// What is known of one connected peer.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Whose node it is, if a member's.
+    pub author: Option<AuthorKey>,
+    /// Whether its hello was accepted; nothing else is read before.
+    pub greeted: bool,
+    /// Why the conversation ended, if it did.
+    pub refusal: Option<Refusal>,
+    /// Digest of its frontier, as it last said. A claim: nothing here ever follows from it but a question.
+    pub digest: Option<Digest>,
+    /// How far its clock is ahead of ours, in milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// Until when the answer to our pull is awaited, on the monotonic clock.
+    pull_until_ms: Option<u64>,
+    /// When the next pull may be sent, on the monotonic clock.
+    pull_after_ms: u64,
+    /// Pulls in a row that brought nothing new.
+    idle_pulls: u32,
+    /// Whether an answer to its pull is being read.
+    serving: bool,
+}
+
+/// An answer being put together, one stretch of a log after another.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    peer: Peer,
+    stretches: VecDeque<Stretch>,
+    credit: usize,
+    delta: Delta,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    log: LogKey,
+    from: u64,
+    until: u64,
+}
+
+/// Why a pull is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PullCause {
+    /// The peer's digest differs from ours.
+    Differs,
+    /// An operation arrived whose predecessors are missing.
+    Gap,
+    /// The last answer ended for want of credit.
+    More,
+}
+
+/// How long an answer is awaited before another peer is asked, in milliseconds.
+const PULL_TIMEOUT_MS: u64 = 5_000;
+
+/// Pulls awaited at once over all peers: two, so that one liar who never answers does not stop sync, and that hardly
+/// anything is fetched twice.
+const PULLS_MAX: usize = 2;
+
+/// First pause after a pull that brought nothing, in milliseconds; it doubles up to [`IDLE_PAUSE_MAX_MS`].
+const IDLE_PAUSE_MS: u64 = 100;
+
+/// Longest pause between pulls from a peer whose answers bring nothing: a lying frontier costs a question in eight seconds.
+const IDLE_PAUSE_MAX_MS: u64 = 8_000;
+
+/// Peers told our digest in one round.
+const ROUND_PEERS_MAX: usize = 8;
+
+impl Session {
+    fn new(author: Option<AuthorKey>) -> Self {
+        Self {
+            author,
+            greeted: false,
+            refusal: None,
+            digest: None,
+            clock_offset_ms: None,
+            pull_until_ms: None,
+            pull_after_ms: 0,
+            idle_pulls: 0,
+            serving: false,
+        }
+    }
+
+    fn heard(&mut self, wall: Time, theirs: Time, digest: Digest) {
+        let difference = i128::from(theirs.ms()) - i128::from(wall.ms());
+        let clamped = difference.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+        self.clock_offset_ms = i64::try_from(clamped).ok();
+        self.digest = Some(digest);
+    }
+}
+
+impl Replica {
+    pub(crate) fn connected(&mut self, peer: Peer, author: Option<AuthorKey>) {
+        self.sessions.insert(peer, Session::new(author));
+        let (network, registry, now, digest) =
+            (self.config.network, self.config.registry, self.now.wall, self.history.digest());
+        self.send(peer, &Frame::Hello(Hello { version: PROTOCOL_VERSION, network, registry, now, digest }));
+    }
+
+    pub(crate) fn disconnected(&mut self, peer: Peer) {
+        self.sessions.remove(&peer);
+        self.serving.retain(|_, serving| serving.peer != peer);
+        self.fetching.retain(|_, asker| *asker != peer);
+    }
+
+    pub(crate) fn hello(&mut self, peer: Peer, hello: Hello) {
+        let refusal = if hello.version != PROTOCOL_VERSION {
+            Some(Refusal::Version)
+        } else if hello.network != self.config.network {
+            Some(Refusal::Network)
+        } else if hello.registry != self.config.registry {
+            Some(Refusal::Registry)
+        } else {
+            None
+        };
+        let wall = self.now.wall;
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        session.refusal = refusal;
+        session.greeted = refusal.is_none();
+        match refusal {
+            Some(refusal) => {
+                self.send(peer, &Frame::Refuse(refusal));
+                self.emit(Output::Event(Event::PeerRefused { peer, refusal, by_peer: false }));
+            }
+            None => {
+                session.heard(wall, hello.now, hello.digest);
+                // A recovering node must hear an answer even from peers that hold just what it holds.
+                let must_ask = self.own.is_recovering();
+                if must_ask || hello.digest != self.history.digest() {
+                    self.pull(peer, PullCause::Differs);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn refused_by(&mut self, peer: Peer, refusal: Refusal) {
+        // "no hello" only says that a frame overtook our hello; the conversation goes on.
+        if refusal == Refusal::NoHello {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.greeted = false;
+            session.refusal = Some(refusal);
+            self.emit(Output::Event(Event::PeerRefused { peer, refusal, by_peer: true }));
+        }
+    }
+
+    /// Tells some peers our digest, in turn, and gives up on pulls that were never answered.
+    pub(crate) fn sync_round(&mut self) {
+        let now = self.now.mono_ms;
+        for session in self.sessions.values_mut().filter(|s| s.pull_until_ms.is_some_and(|until| until <= now)) {
+            session.pull_until_ms = None;
+            session.pause(now);
+        }
+        let after = self.last_synced.map_or(0, |p| p.0.wrapping_add(1));
+        let greeted = || self.sessions.iter().filter(|(_, s)| s.greeted).map(|(&peer, _)| peer);
+        let (first, second) = (greeted().filter(|p| p.0 >= after), greeted().filter(|p| p.0 < after));
+        let round: Vec<_> = first.chain(second).take(ROUND_PEERS_MAX).collect();
+        self.last_synced = round.last().copied();
+        let frame = Frame::Digest { now: self.now.wall, digest: self.history.digest() };
+        let recovering = self.own.is_recovering();
+        for peer in round {
+            self.send(peer, &frame);
+            let differs = self.sessions.get(&peer).is_some_and(|s| s.digest != Some(self.history.digest()));
+            if recovering || differs {
+                self.pull(peer, PullCause::Differs);
+            }
+        }
+    }
+
+    pub(crate) fn told_digest(&mut self, peer: Peer, theirs: Time, digest: Digest) {
+        let wall = self.now.wall;
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.heard(wall, theirs, digest);
+        }
+        if digest != self.history.digest() {
+            self.pull(peer, PullCause::Differs);
+        }
+    }
+
+    /// Asks a peer for what we lack, unless it, or enough others, are being asked.
+    pub(crate) fn pull(&mut self, peer: Peer, cause: PullCause) {
+        let now = self.now;
+        let busy = self.sessions.values().filter(|s| s.pull_until_ms.is_some()).count() >= PULLS_MAX;
+        let Some(session) = self.sessions.get_mut(&peer).filter(|s| s.greeted) else { return };
+        let early = cause != PullCause::More && now.mono_ms < session.pull_after_ms;
+        if busy || early || session.pull_until_ms.is_some() {
+            return;
+        }
+        session.pull_until_ms = Some(now.mono_ms + PULL_TIMEOUT_MS);
+        let credit = u32::try_from(DELTA_BYTES_MAX).unwrap_or(u32::MAX);
+        let frontier = self.history.frontier();
+        self.send(peer, &Frame::Pull { now: now.wall, credit, frontier });
+    }
+
+    /// Begins to answer a pull. One answer a peer at a time bounds what an asker can cost.
+    pub(crate) fn pulled(&mut self, peer: Peer, theirs: Time, credit: u32, frontier: Frontier) {
+        let (wall, ours) = (self.now.wall, self.history.digest());
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        session.heard(wall, theirs, session.digest.unwrap_or(ours));
+        if std::mem::replace(&mut session.serving, true) {
+            self.refuse(peer, Reason::Busy);
+            return;
+        }
+        let (stretches, behind) = self.compare(&frontier);
+        let convicted = self.history.forked().filter(|proof| {
+            let number = self.history.members().number(&proof.author());
+            number.is_some_and(|n| frontier.forked.binary_search(&n).is_err())
+        });
+        let proofs: Vec<_> = convicted.take(DELTA_PROOFS_MAX).map(|proof| proof.encode()).collect();
+        let more = proofs.len() == DELTA_PROOFS_MAX;
+        let delta = Delta { now: wall, digest: ours, more, proofs, ops: Vec::new() };
+        let credit = usize::try_from(credit).unwrap_or(usize::MAX).min(DELTA_BYTES_MAX);
+        self.serve(Serving { peer, stretches, credit, delta });
+        if behind {
+            self.pull(peer, PullCause::Differs);
+        }
+    }
+
+    /// What the asker lacks, and whether it claims to have what we lack.
+    ///
+    /// Where its head is not on our chain the operation at its last position is sent alone: with its own it is a fork proof.
+    fn compare(&self, theirs: &Frontier) -> (VecDeque<Stretch>, bool) {
+        let members = self.history.members();
+        let mut stretches = VecDeque::new();
+        for (log, tail) in self.history.logs() {
+            let Some(number) = members.number(&log.author) else { continue };
+            if theirs.forked.binary_search(&number).is_ok() {
+                continue;
+            }
+            match theirs.entry(number, log.index) {
+                None => stretches.push_back(Stretch { log, from: 0, until: tail.len }),
+                Some(entry) if self.history.id_at(log, entry.len - 1) == Some(entry.head) => {
+                    if entry.len < tail.len {
+                        stretches.push_back(Stretch { log, from: entry.len, until: tail.len });
+                    }
+                }
+                // Shorter than ours and not on our chain. Where it is the longer one, it will find the same when we pull.
+                Some(entry) if entry.len <= tail.len => {
+                    stretches.push_back(Stretch { log, from: entry.len - 1, until: entry.len });
+                }
+                Some(_) => {}
+            }
+        }
+        let is_behind = |author: u16, log: u8, len: u64, head: OpId| {
+            let Some(author) = members.author(author).filter(|_| log < LOGS_MAX) else { return false };
+            let held = self.history.id_at(LogKey { author, index: log }, len - 1);
+            self.history.proof(&author).is_none() && held != Some(head)
+        };
+        let behind_log = theirs.entries.iter().any(|e| is_behind(e.author, e.log, e.len, e.head));
+        let unknown_fork = |&n: &u16| members.author(n).is_some_and(|author| self.history.proof(&author).is_none());
+        (stretches, behind_log || theirs.forked.iter().any(unknown_fork))
+    }
+
+    /// Reads the next stretch, or sends the answer.
+    fn serve(&mut self, mut serving: Serving) {
+        match serving.stretches.front() {
+            Some(&Stretch { log, from, until }) if serving.credit > 0 => {
+                let token = self.token();
+                let bytes_max = serving.credit;
+                self.serving.insert(token, serving);
+                self.emit(Output::Store(StoreRequest::Load { token, log, from, until, bytes_max }));
+            }
+            rest => {
+                serving.delta.more |= rest.is_some();
+                let peer = serving.peer;
+                if let Some(session) = self.sessions.get_mut(&peer) {
+                    session.serving = false;
+                }
+                self.send(peer, &Frame::Delta(serving.delta));
+            }
+        }
+    }
+
+    /// A stretch was read: take of it what the credit allows.
+    pub(crate) fn serve_on(&mut self, mut serving: Serving, ops: Vec<Arc<[u8]>>) {
+        let Some(stretch) = serving.stretches.pop_front() else { return };
+        let mut sent = 0;
+        for op in ops {
+            if op.len() > serving.credit && !serving.delta.ops.is_empty() {
+                break;
+            }
+            serving.credit = serving.credit.saturating_sub(op.len());
+            serving.delta.ops.push(op);
+            sent += 1;
+        }
+        if sent > 0 && stretch.from + sent < stretch.until {
+            // The credit is used up within this stretch; the asker pulls again from where it then stands.
+            serving.stretches.push_front(Stretch { from: stretch.from + sent, ..stretch });
+            serving.credit = 0;
+        }
+        self.serve(serving);
+    }
+
+    /// An answer to our pull: proofs before operations, so that nothing of a forked author is taken.
+    pub(crate) fn delta(&mut self, peer: Peer, delta: Delta) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        if session.pull_until_ms.take().is_none() {
+            // Unasked, or too late: what it carries is judged like anything else, but it answers nothing.
+            session.pause(now.mono_ms);
+        }
+        session.heard(now.wall, delta.now, delta.digest);
+        let author = session.author;
+        let before = (self.history.ops(), self.history.forked().count());
+        for proof in &delta.proofs {
+            self.take_proof(peer, proof);
+        }
+        self.take_ops(peer, &delta.ops);
+        let progressed = before != (self.history.ops(), self.history.forked().count());
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            if progressed { session.idle_pulls = 0 } else { session.pause(now.mono_ms) }
+        }
+        if delta.more && progressed {
+            self.pull(peer, PullCause::More);
+        } else if !delta.more
+            && let (Some(member), Some(own)) = (author, self.config.own)
+        {
+            let (_, committee) = self.config.members.newest();
+            self.own.answered(member, own, &committee);
+        }
+    }
+
+    pub(crate) fn fetch(&mut self, peer: Peer, id: OpId) {
+        // One look-up a peer at a time bounds what an asker can cost.
+        if self.fetching.values().any(|&asker| asker == peer) {
+            self.refuse(peer, Reason::Busy);
+            return;
+        }
+        let token = self.token();
+        self.fetching.insert(token, peer);
+        self.emit(Output::Store(StoreRequest::Find { token, id }));
+    }
+}
+
+impl Session {
+    /// The pull brought nothing: wait longer before the next.
+    fn pause(&mut self, now_mono_ms: u64) {
+        let pause = (IDLE_PAUSE_MS << self.idle_pulls.min(16)).min(IDLE_PAUSE_MAX_MS);
+        self.idle_pulls = self.idle_pulls.saturating_add(1);
+        self.pull_after_ms = now_mono_ms + pause;
+    }
+}

@@ -1,0 +1,93 @@
+//! What a replica asks of its store. The driver carries requests to a `Store` in the order they were made and hands the replies back.
+
+use std::sync::Arc;
+
+use concurrence_crdt::{AuthorKey, LogKey, OpId};
+
+/// Pairs a reply with its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// One row of an atomic commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// An admitted operation, at the end of its log.
+    Op {
+        /// Its log.
+        log: LogKey,
+        /// Its position.
+        seq: u64,
+        /// Its id.
+        id: OpId,
+        /// Its encoded bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// An operation beyond the admitted state of a forked author: findable by id, counted nowhere.
+    Quarantine {
+        /// Its author.
+        author: AuthorKey,
+        /// Its id.
+        id: OpId,
+        /// Its encoded bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// The proof that an author forked; kept for ever.
+    Proof {
+        /// Who forked.
+        author: AuthorKey,
+        /// The encoded proof.
+        bytes: Arc<[u8]>,
+    },
+    /// A named value of the node itself, such as a watermark.
+    Meta {
+        /// Its name.
+        key: &'static str,
+        /// Its bytes.
+        value: Vec<u8>,
+    },
+}
+
+/// What a driver must do with the store. A failed request ends the node: state and store would part ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreRequest {
+    /// Write all rows or none.
+    Commit {
+        /// Names the reply.
+        token: Token,
+        /// The rows.
+        writes: Vec<Write>,
+        /// Whether the reply must wait until the rows survive a power cut. Foreign operations can be fetched again and need not.
+        durable: bool,
+    },
+    /// Read consecutive operations of one log.
+    Load {
+        /// Names the reply.
+        token: Token,
+        /// Which log.
+        log: LogKey,
+        /// First position.
+        from: u64,
+        /// Position after the last one wanted.
+        until: u64,
+        /// Stop before exceeding this many bytes; at least one operation is read if there is one.
+        bytes_max: usize,
+    },
+    /// Read one operation by its id, admitted or quarantined.
+    Find {
+        /// Names the reply.
+        token: Token,
+        /// Which operation.
+        id: OpId,
+    },
+}
+
+/// A store's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreReply {
+    /// The rows are written.
+    Committed(Token),
+    /// Encoded operations from the asked position on, without gaps; a row that rotted on disk ends them.
+    Loaded(Token, Vec<Arc<[u8]>>),
+    /// The operation, if held.
+    Found(Token, Option<Arc<[u8]>>),
+}

@@ -1,0 +1,213 @@
+//! Which peers are connected, and whether they have shown that they speak our protocols.
+//!
+//! A session is *ready* when the peer's identify answer names our protocols (or a frame of ours arrived, which proves the
+//! same) and, with gossipsub, when it subscribed to our topic. Only then is it announced.
+//!
+//! Pure: told the time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+
+/// Every peer with at least one connection.
+pub(crate) struct Sessions {
+    sessions: BTreeMap<PeerId, Session>,
+    needs_subscription: bool,
+    handshake_timeout: Duration,
+}
+
+struct Session {
+    since: Instant,
+    /// The first connection was made by us.
+    dialled: bool,
+    identified: bool,
+    subscribed: bool,
+    ready_since: Option<Instant>,
+    /// We are closing it; nothing of it counts any more.
+    closing: bool,
+}
+
+/// What a new connection means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// The first with this peer.
+    First,
+    /// Both sides dialled at once; both connections stay.
+    AtOnce,
+    /// The peer connects although we hold a connection: it lost its side of it, by a restart for example. All are to be closed,
+    /// so that both sides begin anew.
+    Again,
+}
+
+/// What ended with the last connection of a peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// It had been announced.
+    pub(crate) was_ready: bool,
+    /// It was ready for long enough to trust the peer with a quick redial.
+    pub(crate) stable: bool,
+    /// We dialled, and the peer hung up before it said who it is.
+    pub(crate) turned_away: bool,
+}
+
+impl Sessions {
+    pub(crate) fn new(needs_subscription: bool, handshake_timeout: Duration) -> Self {
+        Self { sessions: BTreeMap::new(), needs_subscription, handshake_timeout }
+    }
+
+    pub(crate) fn joined(&mut self, peer: PeerId, dialled: bool, now: Instant) -> Joined {
+        let Some(session) = self.sessions.get_mut(&peer) else {
+            let session =
+                Session { since: now, dialled, identified: false, subscribed: false, ready_since: None, closing: false };
+            self.sessions.insert(peer, session);
+            return Joined::First;
+        };
+        if !session.closing && now - session.since <= DIALLED_AT_ONCE {
+            return Joined::AtOnce;
+        }
+        session.closing = true;
+        Joined::Again
+    }
+
+    /// The peer showed that it speaks our protocols; true if this made it ready.
+    pub(crate) fn identified(&mut self, peer: PeerId, now: Instant) -> bool {
+        self.advance(peer, now, |session| session.identified = true)
+    }
+
+    /// The peer subscribed to our topic; true if this made it ready.
+    pub(crate) fn subscribed(&mut self, peer: PeerId, now: Instant) -> bool {
+        self.advance(peer, now, |session| session.subscribed = true)
+    }
+
+    fn advance(&mut self, peer: PeerId, now: Instant, step: impl FnOnce(&mut Session)) -> bool {
+        let Some(session) = self.sessions.get_mut(&peer).filter(|session| !session.closing) else { return false };
+        step(session);
+        let complete = session.identified && (session.subscribed || !self.needs_subscription);
+        let is_new = complete && session.ready_since.is_none();
+        if is_new {
+            session.ready_since = Some(now);
+        }
+        is_new
+    }
+
+    /// We close the peer's connections; what it sends from now on does not count.
+    pub(crate) fn closing(&mut self, peer: PeerId) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.closing = true;
+        }
+    }
+
+    /// The last connection with the peer is gone.
+    pub(crate) fn ended(&mut self, peer: PeerId, now: Instant) -> Option<Ended> {
+        let session = self.sessions.remove(&peer)?;
+        Some(Ended {
+            was_ready: session.ready_since.is_some(),
+            stable: session.ready_since.is_some_and(|since| now - since >= STABLE),
+            turned_away: session.dialled && !session.identified && !session.closing,
+        })
+    }
+
+    /// Peers that did not become ready in time; each is marked as closing.
+    pub(crate) fn take_overdue(&mut self, now: Instant) -> Vec<PeerId> {
+        let timeout = self.handshake_timeout;
+        let overdue = self.sessions.iter_mut().filter(|(_, session)| session.deadline(timeout).is_some_and(|at| at <= now));
+        overdue
+            .map(|(peer, session)| {
+                session.closing = true;
+                *peer
+            })
+            .collect()
+    }
+
+    /// When [`Self::take_overdue`] will next have something.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.sessions.values().filter_map(|session| session.deadline(self.handshake_timeout)).min()
+    }
+
+    /// True while the peer is connected and not being closed.
+    pub(crate) fn is_open(&self, peer: PeerId) -> bool {
+        self.sessions.get(&peer).is_some_and(|session| !session.closing)
+    }
+
+    /// True while the peer is open and was announced.
+    pub(crate) fn is_ready(&self, peer: PeerId) -> bool {
+        self.sessions.get(&peer).is_some_and(|session| !session.closing && session.ready_since.is_some())
+    }
+
+    /// True while any connection with the peer exists, closing ones included.
+    pub(crate) fn is_connected(&self, peer: PeerId) -> bool {
+        self.sessions.contains_key(&peer)
+    }
+
+    /// All connected peers.
+    pub(crate) fn peers(&self) -> Vec<PeerId> {
+        self.sessions.keys().copied().collect()
+    }
+}
+
+impl Session {
+    fn deadline(&self, timeout: Duration) -> Option<Instant> {
+        (self.ready_since.is_none() && !self.closing).then(|| self.since + timeout)
+    }
+}
+
+/// Two connections made within this time of each other are a simultaneous dial. 2 s: both handshakes over a slow link.
+const DIALLED_AT_ONCE: Duration = Duration::from_secs(2);
+/// A session that lasted this long resets the patience of the dialer. 5 s: the longest wait between two dials.
+const STABLE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn setup(needs_subscription: bool) -> (Sessions, PeerId, Instant) {
+        (Sessions::new(needs_subscription, TIMEOUT), PeerId::random(), Instant::now())
+    }
+
+    #[test]
+    fn ready_needs_identify_and_with_gossip_a_subscription() {
+        let (mut mesh, peer, now) = setup(false);
+        assert!(!mesh.identified(peer, now), "not connected");
+        assert_eq!(mesh.joined(peer, true, now), Joined::First);
+        assert!(mesh.identified(peer, now));
+        assert!(!mesh.identified(peer, now), "only once");
+
+        let (mut gossip, peer, now) = setup(true);
+        gossip.joined(peer, true, now);
+        assert!(!gossip.subscribed(peer, now));
+        assert!(!gossip.is_ready(peer));
+        assert!(gossip.identified(peer, now));
+        assert!(gossip.is_ready(peer));
+    }
+
+    #[test]
+    fn a_late_second_connection_restarts_the_session() {
+        let (mut sessions, peer, now) = setup(false);
+        sessions.joined(peer, true, now);
+        assert_eq!(sessions.joined(peer, false, now + DIALLED_AT_ONCE), Joined::AtOnce);
+        sessions.identified(peer, now);
+        assert_eq!(sessions.joined(peer, false, now + DIALLED_AT_ONCE * 2), Joined::Again);
+        assert!(!sessions.is_open(peer) && sessions.is_connected(peer));
+        let ended = sessions.ended(peer, now + STABLE);
+        assert_eq!(ended, Some(Ended { was_ready: true, stable: true, turned_away: false }));
+        assert_eq!(sessions.ended(peer, now), None);
+    }
+
+    #[test]
+    fn the_silent_are_closed_and_the_curt_are_told_apart() {
+        let (mut sessions, peer, now) = setup(false);
+        sessions.joined(peer, true, now);
+        assert_eq!(sessions.next_deadline(), Some(now + TIMEOUT));
+        assert_eq!(sessions.take_overdue(now), vec![]);
+        assert_eq!(sessions.take_overdue(now + TIMEOUT), vec![peer]);
+        assert_eq!(sessions.next_deadline(), None);
+        assert!(!sessions.identified(peer, now), "it is being closed");
+        assert_eq!(sessions.ended(peer, now), Some(Ended { was_ready: false, stable: false, turned_away: false }));
+
+        sessions.joined(peer, true, now);
+        assert_eq!(sessions.ended(peer, now), Some(Ended { was_ready: false, stable: false, turned_away: true }));
+    }
+}

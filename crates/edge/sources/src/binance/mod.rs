@@ -1,0 +1,16 @@
+//! Binance spot, REST: `/api/v3/ticker/24hr`, `/ticker/bookTicker`, `/ticker/price`.
+
+mod parse;
+
+pub(crate) use parse::{parse, refusal};
+
+use crate::Budget;
+
+/// REQUEST_WEIGHT of 6,000 a minute and address (Binance spot API docs, "Limits"; `rateLimits` of `/api/v3/exchangeInfo`).
+pub(crate) const BUDGET: Budget = Budget::of_limit_per_minute(6_000);
+
+/// Request weight of each of the three endpoints asked for one symbol (Binance spot API docs, "Market Data endpoints").
+pub(crate) const WEIGHT: u32 = 2;
+
+/// What the base address lacks when it is given without a path.
+pub(crate) const BASE_PATH: &str = "/api/v3";

@@ -1,0 +1,58 @@
+//! `cargo xtask ci`: every check, each within its time budget.
+
+use std::time::Duration;
+
+use crate::{
+    parts::Parts,
+    runner::{Limit, Runner},
+    test, tidy,
+};
+
+/// A part of CI. A part that takes longer than its budget fails; one that takes twice as long has hung and is stopped.
+struct Part {
+    name: &'static str,
+    /// Minutes on two cores, from an empty `target/` in the order of the table. About twice what was measured: CI machines differ.
+    budget_min: u64,
+    run: fn(&Runner, Limit) -> anyhow::Result<()>,
+}
+
+/// All of CI. A new part is a new row; the budgets together must stay below [`TOTAL_MIN`].
+const PARTS: &[Part] = &[
+    Part { name: "fmt", budget_min: 1, run: fmt },
+    Part { name: "tidy", budget_min: 1, run: |runner, _| tidy::tidy(runner) },
+    Part { name: "clippy", budget_min: 10, run: clippy },
+    Part { name: "test", budget_min: 24, run: test::test },
+];
+
+/// The whole of CI, in minutes on two cores: longer, and people stop waiting for it.
+const TOTAL_MIN: u64 = 45;
+
+const _: () = assert!(budgets_sum() < TOTAL_MIN, "the budgets of CI's parts exceed the whole");
+
+/// Runs all parts, prints what each took, and fails if any failed or overran its budget.
+pub fn ci(runner: &Runner) -> anyhow::Result<()> {
+    let mut parts = Parts::default();
+    for part in PARTS {
+        runner.uninterrupted()?;
+        let budget = Duration::from_secs(part.budget_min * 60);
+        parts.run(part.name, Some(budget), || (part.run)(runner, Limit::within(budget * 2)));
+    }
+    parts.finish("ci")
+}
+
+fn fmt(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
+    runner.run(runner.cargo().args(["fmt", "--all", "--check"]), limit)
+}
+
+fn clippy(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
+    runner.run(runner.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]), limit)
+}
+
+const fn budgets_sum() -> u64 {
+    let (mut sum, mut at) = (0, 0);
+    while at < PARTS.len() {
+        sum += PARTS[at].budget_min;
+        at += 1;
+    }
+    sum
+}

@@ -1,0 +1,99 @@
+//! `cargo xtask test`: installs what the tests need and runs everything. Nothing is ever skipped.
+//!
+//! A C compiler is needed too; without one Cargo could not have linked this program.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    parts::Parts,
+    runner::{Limit, Runner},
+};
+
+/// Runs the tests of all crates, then those of the contracts, and prints what each took.
+pub fn test(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
+    let mut parts = Parts::default();
+    parts.run("crates", None, || {
+        runner.run(runner.cargo().args(["test", "--workspace", "--no-fail-fast"]), limit)
+    });
+    parts.run("contracts: tools", None, || install_contract_tools(runner, limit));
+    parts.run("contracts: vectors", None, || {
+        let mut node = runner.command("node");
+        runner.run(node.current_dir(contracts(runner)).args(["script/price-group-vectors.mjs", "--check"]), limit)
+    });
+    parts.run("contracts: forge test", None, || {
+        runner.run(runner.command(forge(runner.root())?).current_dir(contracts(runner)).arg("test"), limit)
+    });
+    runner.uninterrupted()?;
+    parts.finish("test")
+}
+
+fn contracts(runner: &Runner) -> PathBuf {
+    runner.root().join("contracts")
+}
+
+/// Node with npm, then the pinned compiler and test runner of `contracts/package-lock.json`.
+fn install_contract_tools(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
+    if !is_installed(runner, "node") || !is_installed(runner, "npm") {
+        install_node(runner, limit)?;
+    }
+    // The binaries are in the packages themselves: no install script is needed, so none is run.
+    let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    runner.run(runner.command("npm").current_dir(contracts(runner)).args(arguments), limit)
+}
+
+fn install_node(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() || !is_installed(runner, "apt-get") {
+        bail!("the contracts' tests need Node.js and npm: install both (on Debian: apt-get install nodejs npm) and run this again");
+    }
+    runner.run(runner.command("apt-get").args(["update"]), limit)?;
+    let install = ["install", "--yes", "--no-install-recommends", "nodejs", "npm"];
+    runner.run(runner.command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(install), limit)
+}
+
+fn is_installed(runner: &Runner, program: &str) -> bool {
+    runner.command(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// The forge binary in the npm package of this platform. The `.bin/` entry is a script around it, which would survive it when stopped.
+fn forge(root: &Path) -> anyhow::Result<PathBuf> {
+    let package = forge_package(std::env::consts::OS, std::env::consts::ARCH);
+    let package = package.context("forge has no npm package for this platform")?;
+    let path = root.join("contracts/node_modules/@foundry-rs").join(package).join("bin/forge");
+    anyhow::ensure!(path.is_file(), "{} is missing after `npm ci`", path.display());
+    Ok(path)
+}
+
+/// Name of forge's npm package for a platform in Rust's words.
+fn forge_package(os: &str, arch: &str) -> Option<String> {
+    let os = match os {
+        "linux" => "linux",
+        "macos" => "darwin",
+        _ => return None,
+    };
+    let arch = match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        _ => return None,
+    };
+    Some(format!("forge-{os}-{arch}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forge_is_named_as_npm_names_it() {
+        assert_eq!(forge_package("linux", "x86_64").as_deref(), Some("forge-linux-amd64"));
+        assert_eq!(forge_package("macos", "aarch64").as_deref(), Some("forge-darwin-arm64"));
+        assert_eq!(forge_package("plan9", "x86_64"), None);
+    }
+
+    #[test]
+    fn a_missing_forge_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(forge(folder.path()).is_err());
+    }
+}
