@@ -85,6 +85,7 @@ impl Runner {
     pub fn run(&self, command: &mut Command, limit: Limit) -> anyhow::Result<()> {
         let line = shown(command);
         self.uninterrupted()?;
+        anyhow::ensure!(!limit.is_over(), "no time left for `{line}`");
         eprintln!("$ {line}");
         let mut child = command.process_group(0).spawn().with_context(|| format!("cannot start `{line}`"))?;
         let status = self.wait(&mut child, limit).with_context(|| format!("`{line}`"))?;
@@ -173,7 +174,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let pid_file = folder.path().join("pid");
         // The grandchild ignores the polite signal.
-        let script = format!("sh -c 'trap \"\" TERM; echo $$ > {0}; while :; do sleep 1; done' & wait", pid_file.display());
+        let script =
+            format!("sh -c 'trap \"\" TERM; echo $$ > {0}; while :; do sleep 1; done' & wait", pid_file.display());
         let mut command = shell(&script);
         let mut child = command.process_group(0).spawn().unwrap();
         let start = Limit::within(Duration::from_secs(15));

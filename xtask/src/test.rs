@@ -14,9 +14,7 @@ use crate::{
 /// Runs the tests of all crates, then those of the contracts, and prints what each took.
 pub fn test(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
     let mut parts = Parts::default();
-    parts.run("crates", None, || {
-        runner.run(runner.cargo().args(["test", "--workspace", "--no-fail-fast"]), limit)
-    });
+    parts.run("crates", None, || runner.run(runner.cargo().args(["test", "--workspace", "--no-fail-fast"]), limit));
     parts.run("contracts: tools", None, || install_contract_tools(runner, limit));
     parts.run("contracts: vectors", None, || {
         let mut node = runner.command("node");
@@ -45,7 +43,9 @@ fn install_contract_tools(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
 
 fn install_node(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() || !is_installed(runner, "apt-get") {
-        bail!("the contracts' tests need Node.js and npm: install both (on Debian: apt-get install nodejs npm) and run this again");
+        bail!(
+            "the contracts' tests need Node.js and npm: install both (on Debian: apt-get install nodejs npm) and run this again"
+        );
     }
     runner.run(runner.command("apt-get").args(["update"]), limit)?;
     let install = ["install", "--yes", "--no-install-recommends", "nodejs", "npm"];

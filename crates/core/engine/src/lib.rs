@@ -1,1 +1,13 @@
-//! placeholder
+//! One whole node without I/O: a replica, the oracle's view of it, and the node's own publisher.
+//!
+//! Driven by `node` with sockets, disks and clocks, and by `sim` with simulated ones.
+
+mod engine;
+mod publisher;
+mod view;
+
+pub use engine::{
+    Engine, EngineConfig, Event, FRESH_LISTEN_MS, Halt, Input, META_WATERMARK, Output, SignRequest, Signed,
+};
+pub use publisher::{FeedPlan, SubmissionParams};
+pub use view::{Answer, CELLS_KEPT_MS, Evidence, Finding, FindingKind, View};

@@ -87,7 +87,7 @@ pub enum LeftOut {
 pub enum Shortfall {
     /// Not more than half of the weight counted.
     NoMajority,
-    /// Not more than two thirds of the weight counted.
+    /// More than half of the weight counted, but not more than two thirds.
     NoQuorum,
     /// Fewer distinct sources than asked for.
     Sources {
@@ -245,7 +245,7 @@ impl Aggregate {
 
         let lacks = [
             (!majority, Shortfall::NoMajority),
-            (!quorate, Shortfall::NoQuorum),
+            (majority && !quorate, Shortfall::NoQuorum),
             (have < params.sources_min, Shortfall::Sources { have, need: params.sources_min }),
             (is_wide(price, interval, params.width_max_ppm), Shortfall::Width),
         ];

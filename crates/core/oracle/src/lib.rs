@@ -9,12 +9,18 @@ mod aggregate;
 mod attestation;
 mod batch;
 mod cells;
+mod convert;
 mod eip712;
 mod feed;
+mod gate;
+mod legs;
+mod markets;
 pub mod median;
+mod observe;
 mod price;
 mod quote;
 mod registry;
+mod sanity;
 
 pub use aggregate::{
     Aggregate, AggregateParams, Anomaly, Counted, LeftOut, OUTLIER_PPM, Shortfall, Status, Strategy, aggregate, outliers,
@@ -27,11 +33,17 @@ pub use batch::{
     BATCH_FEEDS_MAX, BATCH_GROUPS_MAX, BatchDraft, BatchError, GROUP_FEEDS_MAX, KIND_PRICE_BATCH, PriceBatch,
 };
 pub use cells::{Cell, Cells, Joined};
+pub use convert::{ConversionGraph, GraphError, HOPS_DEFAULT, HOPS_MAX, LEGS_MAX, Leg, SOURCES_MAX, SYMBOL_LEN_MAX, SourceId};
 pub use eip712::{Address, AddressError, Domain, EvmSignature, PriceGroup, SignatureError, recover, sign};
 pub use feed::{Currency, Feed, NameError};
+pub use gate::{MAD_FLOOR_PPM, Point, gate};
+pub use legs::{FeedLegs, LegRecord, LegsError, LegsRecord, Verdict};
+pub use markets::{BINANCE, COINBASE, KRAKEN, default_feeds, default_legs};
+pub use observe::{Doubt, Observation, ObserveParams, Observed, Prior, Refused, observe};
 pub use price::{PRICE_DECIMALS, PRICE_TEXT_LEN_MAX, Price, PriceError};
 pub use quote::Quote;
 pub use registry::{
     EPOCHS_MAX, Epoch, MEMBERS_FAULT_TOLERANT_MIN, MEMBERS_MAX, Member, NAME_LEN_MAX, PEER_LEN_MAX, Registry, RegistryError,
     WEIGHT_MAX, cap_weights,
 };
+pub use sanity::{LegPrice, SKEW_MAX_MS, leg_price};

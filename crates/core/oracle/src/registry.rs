@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use concurrence_crdt::{AuthorKey, Committee, Digest, Membership, NetworkId, hash};
+use concurrence_crdt::{AUTHORS_MAX, AuthorKey, Committee, Digest, Membership, NetworkId, hash};
 
 use crate::Address;
 
@@ -53,6 +53,9 @@ pub enum RegistryError {
         /// Its members.
         members: usize,
     },
+    /// More authors than frontiers can name were ever members.
+    #[error("registry names {0} authors over all epochs, at most {AUTHORS_MAX} are allowed")]
+    Authors(usize),
     /// A name is empty, too long, or has other characters.
     #[error("name {0:?} is not 1 to {NAME_LEN_MAX} printable characters without spaces")]
     Name(String),
@@ -82,7 +85,7 @@ pub enum RegistryError {
 /// Most members of an epoch: the on-chain signer index is one byte, and 255 keeps every count in it.
 pub const MEMBERS_MAX: usize = 255;
 
-/// Most epochs: ten years of weekly changes, doubled. Authors that were ever members are numbered in 16 bits.
+/// Most epochs: twenty years of weekly changes.
 pub const EPOCHS_MAX: usize = 1_024;
 
 /// Greatest weight, so that 255 of them stay far below 64 bits.
@@ -109,7 +112,9 @@ impl Registry {
             return Err(RegistryError::Epochs(epochs.len()));
         }
         let epochs = epochs.into_iter().enumerate().map(|(number, members)| Epoch::new(number, members));
-        Ok(Self { network, network_id, epochs: epochs.collect::<Result<_, _>>()? })
+        let registry = Self { network, network_id, epochs: epochs.collect::<Result<_, _>>()? };
+        let authors = registry.membership().authors().len();
+        if authors > AUTHORS_MAX { Err(RegistryError::Authors(authors)) } else { Ok(registry) }
     }
 
     /// The network's name.

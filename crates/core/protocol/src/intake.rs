@@ -177,7 +177,7 @@ impl Replica {
                 placed = Placed::Invalid;
                 break;
             }
-            let token = self.token();
+            let token = self.new_token();
             let writes = vec![Self::row(&op)];
             self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: false }));
             self.emit(Output::Event(Event::Admitted(op.clone())));
@@ -199,7 +199,7 @@ impl Replica {
         }
         let in_use = self.own.found_own_op(op.op().header().declared);
         if in_use {
-            self.emit(Output::Event(Event::KeyInUse));
+            self.emit(Output::Event(Event::KeyInUse(op.op().header().log.author)));
         }
         in_use
     }
@@ -233,7 +233,7 @@ impl Replica {
         if self.convicting.values().any(|other| other.op().header().log.author == log.author) {
             return;
         }
-        let (token, from) = (self.token(), op.op().header().seq);
+        let (token, from) = (self.new_token(), op.op().header().seq);
         self.emit(Output::Store(StoreRequest::Load { token, log, from, until: from + 1, bytes_max: usize::MAX }));
         self.convicting.insert(token, op);
     }
@@ -271,13 +271,13 @@ impl Replica {
         self.ahead.drop_author(author);
         self.held.drop_author(author);
         self.convicting.retain(|_, op| op.op().header().log.author != author);
-        let token = self.token();
+        let token = self.new_token();
         let writes = vec![Write::Proof { author, bytes: bytes.clone().into() }];
         self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: true }));
         self.emit(Output::Broadcast(Frame::Proof(bytes).encode()));
         self.emit(Output::Event(Event::Convicted(author)));
         if self.config.own == Some(author) {
-            self.emit(Output::Event(Event::OwnLogForked));
+            self.emit(Output::Event(Event::OwnLogForked(author)));
         }
         self.history_changed();
     }
@@ -293,7 +293,7 @@ impl Replica {
             return;
         }
         *self.quarantined.entry(author).or_default() += 1;
-        let token = self.token();
+        let token = self.new_token();
         let writes = vec![Write::Quarantine { author, id: op.op().id(), bytes: Arc::clone(op.op().bytes()) }];
         self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: false }));
     }

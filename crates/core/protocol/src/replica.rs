@@ -164,9 +164,9 @@ pub enum Event {
         by_peer: bool,
     },
     /// Someone else writes with this node's key: the node must stop.
-    KeyInUse,
+    KeyInUse(AuthorKey),
     /// This node's own log is forked: the node must stop.
-    OwnLogForked,
+    OwnLogForked(AuthorKey),
 }
 
 /// Why this node cannot append now.
@@ -277,14 +277,15 @@ impl Replica {
         self.history.digest()
     }
 
-    /// The header under which `payload` may be appended now: position, time and commitment filled in.
-    pub fn next_header(&self, kind: u16, payload: &[u8]) -> Result<Header, CannotAppend> {
+    /// The header under which `payload` may be appended now: position and commitment filled in. `declared` is the time the
+    /// payload speaks of, the present or a little before.
+    pub fn next_header(&self, kind: u16, payload: &[u8], declared: Time) -> Result<Header, CannotAppend> {
         let author = self.may_append()?;
         let (epoch, _) = self.config.members.newest();
         let refs = Vec::new();
         let draft = |log: LogKey| {
             let tail = self.history.tail(log);
-            let (network, declared) = (self.config.network, self.now.wall);
+            let network = self.config.network;
             let zero = Digest::from_bytes([0; 32]);
             let (seq, prev) = (tail.len, tail.head);
             let mut header = Header {
@@ -334,7 +335,7 @@ impl Replica {
         if self.history.place(op.op().header(), op.op().id()) != concurrence_crdt::Place::Next {
             return Err(CannotAppend::Busy);
         }
-        let token = self.token();
+        let token = self.new_token();
         let writes = vec![Self::row(&op)];
         self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: true }));
         self.appending = Some((token, op));
@@ -373,7 +374,8 @@ impl Replica {
         self.emit(Output::Send(peer, frame.encode()));
     }
 
-    pub(crate) fn token(&mut self) -> Token {
+    /// A token for a request that the caller of this replica makes itself, so that no two requests share one.
+    pub fn new_token(&mut self) -> Token {
         self.tokens += 1;
         Token(self.tokens)
     }

@@ -266,7 +266,7 @@ impl Replica {
     fn serve(&mut self, mut serving: Serving) {
         match serving.stretches.front() {
             Some(&Stretch { log, from, until }) if serving.credit > 0 => {
-                let token = self.token();
+                let token = self.new_token();
                 let bytes_max = serving.credit;
                 self.serving.insert(token, serving);
                 self.emit(Output::Store(StoreRequest::Load { token, log, from, until, bytes_max }));
@@ -337,7 +337,7 @@ impl Replica {
             self.refuse(peer, Reason::Busy);
             return;
         }
-        let token = self.token();
+        let token = self.new_token();
         self.fetching.insert(token, peer);
         self.emit(Output::Store(StoreRequest::Find { token, id }));
     }

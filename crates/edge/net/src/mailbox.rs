@@ -109,11 +109,7 @@ impl Mailbox {
     }
 
     pub(crate) fn set_admitted(&self, peers: BTreeSet<PeerId>) {
-        let mut mail = self.lock();
-        // From here on nothing more is taken for those who are out.
-        mail.outboxes.retain(|peer, _| peers.contains(peer));
-        mail.orders.admitted = Some(peers);
-        drop(mail);
+        self.lock().orders.admitted = Some(peers);
         self.wake.notify_one();
     }
 
@@ -306,10 +302,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_for_those_who_are_out_or_after_the_end() {
+    fn nothing_is_taken_after_a_session_or_after_the_end() {
         let (mailbox, peer) = (mailbox(Broadcast::FullMesh), PeerId::random());
         mailbox.open(peer);
-        mailbox.set_admitted(BTreeSet::new());
+        mailbox.end(peer);
         assert_eq!(mailbox.send(peer, frame(1)), Err(Busy::NotConnected));
         mailbox.open(peer);
         mailbox.set_closed();

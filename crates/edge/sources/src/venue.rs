@@ -73,7 +73,9 @@ impl Channel {
     pub fn for_url(venue: Venue, api_url: &Url) -> Self {
         match venue {
             Venue::Binance => Self::BinanceTicker24hr,
-            Venue::Coinbase if api_url.path().trim_end_matches('/').ends_with(coinbase::SPOT_PATH) => Self::CoinbaseSpot,
+            Venue::Coinbase if api_url.path().trim_end_matches('/').ends_with(coinbase::SPOT_PATH) => {
+                Self::CoinbaseSpot
+            }
             Venue::Coinbase => Self::CoinbaseTicker,
             Venue::Kraken => Self::KrakenTicker,
         }

@@ -7,7 +7,7 @@ pub(crate) use parse::{parse, refusal};
 use crate::Budget;
 
 /// REQUEST_WEIGHT of 6,000 a minute and address (Binance spot API docs, "Limits"; `rateLimits` of `/api/v3/exchangeInfo`).
-pub(crate) const BUDGET: Budget = Budget::of_limit_per_minute(6_000);
+pub(crate) const BUDGET: Budget = Budget::of_limit(6_000, 60);
 
 /// Request weight of each of the three endpoints asked for one symbol (Binance spot API docs, "Market Data endpoints").
 pub(crate) const WEIGHT: u32 = 2;

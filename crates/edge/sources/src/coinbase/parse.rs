@@ -169,10 +169,7 @@ mod tests {
     #[test]
     fn coinbase_errors_are_told_apart() {
         for (body, want) in [
-            (
-                include_str!("../../../../../data/venues/coinbase/rest_exchange_error_404.json"),
-                Refusal::UnknownSymbol,
-            ),
+            (include_str!("../../../../../data/venues/coinbase/rest_exchange_error_404.json"), Refusal::UnknownSymbol),
             (include_str!("../../../../../data/venues/coinbase/rest_exchange_error_429.json"), Refusal::RateLimit),
             (include_str!("../../../../../data/venues/coinbase/rest_v2_error_404.json"), Refusal::UnknownSymbol),
             (r#"{"message":"Internal server error"}"#, Refusal::Unavailable),

@@ -7,7 +7,7 @@ pub(crate) use parse::{parse, refusal};
 use crate::Budget;
 
 /// Public endpoints: about one request a second and address (Kraken support, "API rate limits").
-pub(crate) const BUDGET: Budget = Budget::of_limit_per_minute(60);
+pub(crate) const BUDGET: Budget = Budget::of_limit(1, 1);
 
 /// What the base address lacks when it is given without a path; `/0` alone lacks `/public`.
 pub(crate) const BASE_PATH: &str = "/0/public";

@@ -1,0 +1,132 @@
+//! A store that forgets everything when it is dropped: for tests and simulations.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use concurrence_crdt::{AuthorKey, LogKey, OpId};
+use concurrence_protocol::Write;
+
+use crate::{Durability, Store, StoreError, StoreId, StoreStats};
+
+/// Keeps everything in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    id: StoreId,
+    logs: BTreeMap<LogKey, Vec<(OpId, Arc<[u8]>)>>,
+    by_id: BTreeMap<OpId, Arc<[u8]>>,
+    quarantine: BTreeMap<OpId, Arc<[u8]>>,
+    proofs: BTreeMap<AuthorKey, Arc<[u8]>>,
+    meta: BTreeMap<String, Vec<u8>>,
+    bytes: u64,
+}
+
+impl MemoryStore {
+    /// An empty store with a given id.
+    pub const fn new(id: StoreId) -> Self {
+        Self {
+            id,
+            logs: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            quarantine: BTreeMap::new(),
+            proofs: BTreeMap::new(),
+            meta: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Refuses the whole batch if any of its operations does not fit, before anything is changed.
+    fn check(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let mut appended: BTreeMap<LogKey, Vec<OpId>> = BTreeMap::new();
+        for write in writes {
+            let Write::Op { log, seq, id, .. } = write else { continue };
+            let held = self.logs.get(log).map_or(&[][..], Vec::as_slice);
+            let new = appended.entry(*log).or_default();
+            let len = (held.len() + new.len()) as u64;
+            let at = usize::try_from(*seq).unwrap_or(usize::MAX);
+            match held.get(at).map(|(id, _)| id).or_else(|| new.get(at.checked_sub(held.len())?)) {
+                Some(same) if same == id => {}
+                Some(_) => return Err(StoreError::Conflict { log: *log, seq: *seq }),
+                None if *seq == len => new.push(*id),
+                None => return Err(StoreError::Gap { log: *log, seq: *seq, len }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a row that [`check`](Self::check) let pass.
+    fn apply(&mut self, write: &Write) {
+        match write {
+            Write::Op { log, id, bytes, .. } => {
+                if self.by_id.contains_key(id) {
+                    return;
+                }
+                let freed = self.quarantine.remove(id).map_or(0, |b| b.len() as u64);
+                self.bytes = self.bytes - freed + bytes.len() as u64;
+                self.by_id.insert(*id, bytes.clone());
+                self.logs.entry(*log).or_default().push((*id, bytes.clone()));
+            }
+            Write::Quarantine { id, bytes, .. } => {
+                if !self.by_id.contains_key(id) && !self.quarantine.contains_key(id) {
+                    self.bytes += bytes.len() as u64;
+                    self.quarantine.insert(*id, bytes.clone());
+                }
+            }
+            Write::Proof { author, bytes } => {
+                self.proofs.entry(*author).or_insert_with(|| bytes.clone());
+            }
+            Write::Meta { key, value } => {
+                self.meta.insert((*key).to_owned(), value.clone());
+            }
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn id(&self) -> StoreId {
+        self.id
+    }
+
+    fn commit(&mut self, writes: &[Write], _: Durability) -> Result<(), StoreError> {
+        self.check(writes)?;
+        writes.iter().for_each(|write| self.apply(write));
+        Ok(())
+    }
+
+    fn range(&self, log: LogKey, from: u64, until: u64, bytes_max: usize) -> Result<Vec<Arc<[u8]>>, StoreError> {
+        let held = self.logs.get(&log).map_or(&[][..], Vec::as_slice);
+        let position = |seq: u64| usize::try_from(seq).map_or(held.len(), |at| at.min(held.len()));
+        let wanted = held.get(position(from)..position(until)).unwrap_or_default();
+        let mut taken = 0_usize;
+        let fits = |(_, bytes): &&(OpId, Arc<[u8]>)| {
+            let first = taken == 0;
+            taken = taken.saturating_add(bytes.len());
+            first || taken <= bytes_max
+        };
+        Ok(wanted.iter().take_while(fits).map(|(_, bytes)| bytes.clone()).collect())
+    }
+
+    fn op(&self, id: &OpId) -> Result<Option<Arc<[u8]>>, StoreError> {
+        Ok(self.by_id.get(id).or_else(|| self.quarantine.get(id)).cloned())
+    }
+
+    fn logs(&self) -> Result<Vec<(LogKey, u64)>, StoreError> {
+        Ok(self.logs.iter().map(|(&log, ops)| (log, ops.len() as u64)).collect())
+    }
+
+    fn proofs(&self) -> Result<Vec<Arc<[u8]>>, StoreError> {
+        Ok(self.proofs.values().cloned().collect())
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.meta.get(key).cloned())
+    }
+
+    fn stats(&self) -> StoreStats {
+        StoreStats {
+            ops: self.by_id.len() as u64,
+            quarantined: self.quarantine.len() as u64,
+            bytes: self.bytes,
+            file_bytes: 0,
+            rotten_rows: 0,
+        }
+    }
+}
