@@ -115,8 +115,8 @@ contract AttestationVerifierSketch {
     error QuorumNotReached(uint256 counted, uint256 total);
     /// @notice A counted price that its own signer doubts.
     error DoubtfulPrice(uint256 feed, uint256 index);
-    /// @notice A counted price of zero.
-    error ZeroPrice(uint256 feed, uint256 index);
+    /// @notice The named median is zero. (A lesser price of zero counts as what it is: the least.)
+    error ZeroPrice(uint256 feed, uint256 position);
     /// @notice The named median is no entry.
     error UnknownPosition(uint256 feed, uint256 position);
     /// @notice The named price is not the lower weighted median.
@@ -165,17 +165,21 @@ contract AttestationVerifierSketch {
         uint256 storedTime = uint40(stored);
         if (time <= storedTime) revert TimeNotIncreasing(time, storedTime);
         unchecked {
-            uint256 round = uint32(stored >> 40) + 1; // one a second at most: 136 years
-            uint256 stamp = (uint256(uint32(round)) << 40) | time;
+            uint256 round = uint32((stored >> 40) + 1); // one a second at most: wraps after 136 years
+            uint256 stamp = (round << 40) | time;
             for (uint256 i; i < medians.length; ++i) {
-                _store(slot + i, (uint256(medians[i]) << 72) | stamp);
+                _store(slot + i, (_at(MEDIANS_AT + (i << 5)) << 72) | stamp);
             }
-            emit Pushed(feeds, time, medians);
+            bytes32 topic = Pushed.selector;
+            assembly ("memory-safe") {
+                log2(TIME_AT, add(0x60, shl(5, mload(LENGTH_AT))), topic, feeds) // emit Pushed(feeds, time, medians), as it lies in the frame
+            }
             _pushed(round, time, medians);
         }
     }
 
-    /// @notice Pull lane: verifies the payload that follows the selector and returns its medians; stores nothing. Monotone time is the caller's to keep.
+    /// @notice Pull lane: verifies the payload that follows the selector and returns its medians; stores nothing. Monotone time is the
+    ///         caller's to keep.
     /// @return feeds     hash of the group.
     /// @return time      oldest counted slot, seconds.
     /// @return mantissas in the order of the group's feeds; price = mantissa * 10^exponent.
@@ -194,134 +198,197 @@ contract AttestationVerifierSketch {
 
     // ---------------------------------------------------------------------------------------------------- verification
 
-    /// @dev A payload being verified.
-    struct Batch {
-        bytes32 feeds;
-        uint256 feedCount; // N
-        uint256 time;
-        uint256 totalWeight;
-        uint256 registered; // signers in the table
-        uint256 signers; // memory address of the signer table
-    }
-
-    uint256 private constant SELECTOR = 4;
-    uint256 private constant HEADER = 6; // group 1, time 5
+    uint256 private constant POSITIONS = 10; // calldata offset: selector 4, group 1, time 5
     uint256 private constant ENTRY_HEAD = 66; // signer index 1, slot - time 1, signature 64
     uint256 private constant WORD = 12;
     uint256 private constant GROUP_ROW = 33;
     uint256 private constant SIGNER_ROW = 24;
     uint256 private constant HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0; // secp256k1 n / 2
 
-    // What is hashed lies at fixed addresses: 70 gas a signer less than at an offset. `_frame` claims them from the allocator.
-    uint256 private constant TYPE_HASH_AT = 0x200; // struct: type hash, epoch, slot, feeds, hash of words
-    uint256 private constant EPOCH_AT = 0x220;
-    uint256 private constant SLOT_AT = 0x240;
-    uint256 private constant FEEDS_AT = 0x260;
-    uint256 private constant WORDS_HASH_AT = 0x280;
-    uint256 private constant PREFIX_AT = 0x2be; // 0x1901, domain separator, struct hash
-    uint256 private constant DOMAIN_AT = 0x2c0;
-    uint256 private constant STRUCT_HASH_AT = 0x2e0;
-    uint256 private constant DIGEST_AT = 0x300; // ecrecover's input, and its output: digest, v, r, s
-    uint256 private constant V_AT = 0x320;
-    uint256 private constant R_AT = 0x340;
-    uint256 private constant S_AT = 0x360;
-    uint256 private constant WORDS_AT = 0x380; // at most 192 bytes
-    uint256 private constant WEIGHTS_AT = 0x440; // 32 bytes an entry, then the tables
+    // The frame: memory at fixed addresses, claimed from the allocator in `_open`. An address that is a constant costs a third of one that
+    // is computed, and there are a dozen a signer.
+    uint256 private constant FRAME = 0xa0;
+    uint256 private constant UNREAD_AT = 0xa0; // these three: see _name
+    uint256 private constant AT_MOST_AT = 0xc0;
+    uint256 private constant BELOW_AT = 0xe0;
+    uint256 private constant REGISTERED_AT = 0x100; // how many signers the table holds
+    uint256 private constant SIGNERS_AT = 0x120; // address of the signer table
+    uint256 private constant TIME_AT = 0x140; // from here on the data of Pushed: time, 0x40, N, medians
+    uint256 private constant LENGTH_AT = 0x180; // from here on a uint64[] memory
+    uint256 private constant MEDIANS_AT = 0x1a0;
+    uint256 private constant TYPE_HASH_AT = 0x3a0; // struct: type hash, epoch, slot, feeds, hash of words
+    uint256 private constant EPOCH_AT = 0x3c0;
+    uint256 private constant SLOT_AT = 0x3e0;
+    uint256 private constant FEEDS_AT = 0x400;
+    uint256 private constant WORDS_HASH_AT = 0x420;
+    uint256 private constant PREFIX_AT = 0x440; // digest: from the last two bytes here, 0x1901, with domain separator and struct hash
+    uint256 private constant DOMAIN_AT = 0x460;
+    uint256 private constant STRUCT_HASH_AT = 0x480;
+    uint256 private constant DIGEST_AT = 0x4a0; // ecrecover: digest, v, r, s; and the digest's place takes the answer
+    uint256 private constant V_AT = 0x4c0;
+    uint256 private constant R_AT = 0x4e0;
+    uint256 private constant S_AT = 0x500;
+    uint256 private constant WORDS_AT = 0x520; // right behind the signature, as in an entry; at most 192 bytes
+    uint256 private constant WEIGHTS_AT = 0x5e0; // 32 bytes an entry; behind them the tables
 
-    function _verify() private view returns (bytes32, uint256, uint64[] memory) {
-        Batch memory b = _open();
-        uint256 counted = _countSigners(b);
+    /// @dev Verifies the payload; the medians are those of the frame.
+    function _verify() private view returns (bytes32 feeds, uint256 time, uint64[] memory medians) {
+        uint256 feedCount;
+        uint256 total;
+        (feeds, feedCount, time, total) = _open();
+        bool lone = feedCount == 1;
+        _name(feedCount, 0, lone);
+        (uint256 tally, uint256 union) = _countSigners(feedCount, time);
+        uint256 counted = uint40(tally);
         // More than two thirds of the weight: then a faulty third is never half of what is counted.
         unchecked {
-            if (3 * counted <= 2 * b.totalWeight) revert QuorumNotReached(counted, b.totalWeight);
+            if (3 * counted <= 2 * total) revert QuorumNotReached(counted, total);
+            if (!_agrees(tally, union, counted, lone)) _refuseFeeds(feedCount, 0, lone ? 1 : 2, counted);
+            for (uint256 feed = 2; feed < feedCount; feed += 2) {
+                lone = feed + 1 == feedCount;
+                _name(feedCount, feed, lone);
+                (tally, union) = _tally(feedCount, feed);
+                if (!_agrees(tally, union, counted, lone)) _refuseFeeds(feedCount, feed, feed + (lone ? 1 : 2), counted);
+            }
         }
-        return (b.feeds, b.time, _countPrices(b, counted));
+        assembly ("memory-safe") {
+            medians := LENGTH_AT
+        }
     }
 
-    /// @dev Reads the header and the tables, and checks length and age.
-    function _open() private view returns (Batch memory) {
+    /// @dev Reads header and tables, lays out the frame, checks length and age.
+    function _open() private view returns (bytes32 feeds, uint256 feedCount, uint256 time, uint256 total) {
         Configuration storage c = configuration;
-        (uint256 registered, uint256 groups) = (c.signers, c.groups);
-        uint256 header = _word(SELECTOR);
+        (uint256 registered, uint256 groups, address code) = (c.signers, c.groups, c.tables);
+        uint256 header = _word(4);
         uint256 group = header >> 248;
         if (group >= groups) revert UnknownGroup(group, groups);
+        (total, time) = (c.totalWeight, uint40(header >> 208));
         // Nothing here overflows: every factor is a byte or a small constant, every time far below 2^64.
         unchecked {
-            uint256 tables = _frame(c.tables, c.epoch, groups * GROUP_ROW + registered * SIGNER_ROW);
-            (bytes32 feeds, uint256 feedCount) = _groupRow(tables + group * GROUP_ROW);
-            uint256 time = uint40(header >> 208);
-            uint256 entries = SELECTOR + HEADER + feedCount;
-            uint256 entrySize = ENTRY_HEAD + WORD * feedCount;
+            if (time + MAX_AGE < block.timestamp) revert Stale(time, block.timestamp - MAX_AGE);
+            uint256 length = groups * GROUP_ROW + registered * SIGNER_ROW;
+            (bytes32 typeHash, bytes32 domain, uint256 epoch) = (PRICE_GROUP_TYPEHASH, domainSeparator, c.epoch);
+            assembly ("memory-safe") {
+                if gt(mload(0x40), FRAME) { invalid() } // the compiler came to need more memory of its own: move the frame
+                // An entry is 78 bytes or more and its weight 32: half the calldata's length holds all weights.
+                let tables := add(WEIGHTS_AT, shr(1, calldatasize()))
+                mstore(0x40, and(add(add(tables, length), 0x3f), not(0x1f))) // the last row is read 32 bytes wide
+                extcodecopy(code, tables, 1, length)
+                let row := add(tables, mul(group, GROUP_ROW))
+                feeds := mload(row)
+                feedCount := byte(0, mload(add(row, 32)))
+                mstore(REGISTERED_AT, registered)
+                mstore(SIGNERS_AT, add(tables, mul(groups, GROUP_ROW)))
+                mstore(TIME_AT, time)
+                mstore(add(TIME_AT, 0x20), 0x40)
+                mstore(LENGTH_AT, feedCount)
+                mstore(TYPE_HASH_AT, typeHash)
+                mstore(EPOCH_AT, epoch)
+                mstore(FEEDS_AT, feeds)
+                mstore(PREFIX_AT, 0x1901)
+                mstore(DOMAIN_AT, domain)
+            }
+            (uint256 entries, uint256 entrySize) = (POSITIONS + feedCount, ENTRY_HEAD + WORD * feedCount);
             if (msg.data.length < entries || (msg.data.length - entries) % entrySize != 0) {
                 revert MalformedPayload(msg.data.length, entries, entrySize);
             }
-            if (time + MAX_AGE < block.timestamp) revert Stale(time, block.timestamp - MAX_AGE);
-            return Batch(feeds, feedCount, time, c.totalWeight, registered, tables + groups * GROUP_ROW);
         }
     }
 
-    /// @dev Lays out the frame and the tables behind the weights (one byte of payload is room enough for a weight).
-    function _frame(address code, uint256 epoch, uint256 length) private view returns (uint256 tables) {
-        bytes32 typeHash = PRICE_GROUP_TYPEHASH;
-        bytes32 domain = domainSeparator;
-        assembly ("memory-safe") {
-            if gt(mload(0x40), TYPE_HASH_AT) { invalid() } // the compiler would have to need 384 bytes for itself
-            // An entry is 78 bytes or more and its weight 32, so half the calldata holds all weights.
-            tables := and(add(add(WEIGHTS_AT, shr(1, calldatasize())), 0x1f), not(0x1f))
-            mstore(0x40, and(add(add(tables, length), 0x3f), not(0x1f))) // the last row is read 32 bytes wide
-            extcodecopy(code, tables, 1, length)
-            mstore(TYPE_HASH_AT, typeHash)
-            mstore(EPOCH_AT, epoch)
-            mstore(sub(DOMAIN_AT, 0x20), 0x1901)
-            mstore(DOMAIN_AT, domain)
-        }
-    }
+    // Prices are counted two feeds at a time: two consecutive words of an entry are two lanes of 96 bits, the first feed's the upper.
+    // With the flag bit (the doubtful one) set in the minuend only, a lane's subtraction never borrows from its neighbour, and the
+    // flag survives exactly where the minuend is at least the subtrahend. The flags, times the weight, are summed, 48 bits a field:
+    //   | 191: W(<=m) of the upper lane | 143: its W(<m) | 95: W(<=m) of the lower lane | 47: its W(<m) | 0: W_S |
+    // The last of an odd number of feeds is in the lower lane. Then the upper one is all zeros, and passes for agreeing.
+    uint256 private constant FLAGS = 0x800000000000000000000000800000000000000000000000;
+    uint256 private constant FLAGS_AND_ONE = 0x800000000000000000000000800000000000000000000001; // and the bit that counts W_S
+    uint256 private constant LEAST = 0x000000000000000100000000000000000000000100000000; // the least mantissas
+    uint256 private constant MANTISSAS = 0x7fffffffffffffff000000007fffffffffffffff00000000;
+    uint256 private constant FIELDS = (1 << 191) | (1 << 143) | (1 << 95) | (1 << 47);
+    uint256 private constant BELOW_GUARDS = (1 << 190) | (1 << 94); // the top bits of the W(<m) fields
+    uint256 private constant LANES = (1 << 96) | 1;
 
-    /// @dev Checks every entry's order, slot and signature; leaves their weights in the frame. Returns their sum W_S.
-    function _countSigners(Batch memory b) private view returns (uint256 counted) {
-        (uint256 time, uint256 signers, bytes32 feeds) = (b.time, b.signers, b.feeds);
-        uint256 span = _span(time);
-        uint256 next; // least admissible signer index
-        uint256 tight; // whether an entry's slot is `time` itself
+    /// @dev Checks every entry's order, signature and slot, and tallies the first two feeds on the way; leaves the weights in the frame.
+    function _countSigners(uint256 feedCount, uint256 time) private view returns (uint256 tally, uint256 union) {
+        uint256 next; // 256 times the least admissible signer index
+        uint256 lags; // bit i: some entry's slot is time + i
         uint256 offset;
-        uint256 wordsLength;
-        unchecked {
-            offset = SELECTOR + HEADER + b.feedCount;
-            wordsLength = WORD * b.feedCount;
-        }
         assembly ("memory-safe") {
-            mstore(FEEDS_AT, feeds)
-            let out := WEIGHTS_AT
-            for {} lt(offset, calldatasize()) { offset := add(offset, add(wordsLength, ENTRY_HEAD)) } {
-                let head := calldataload(offset) // signer index, slot - time
-                mstore(SLOT_AT, add(time, byte(1, head)))
-                calldatacopy(WORDS_AT, add(offset, ENTRY_HEAD), wordsLength)
-                mstore(WORDS_HASH_AT, keccak256(WORDS_AT, wordsLength))
+            let size := add(mul(feedCount, WORD), ENTRY_HEAD)
+            let weightAt := WEIGHTS_AT
+            for { offset := add(POSITIONS, feedCount) } lt(offset, calldatasize()) { offset := add(offset, size) } {
+                let head := shr(240, calldataload(offset)) // signer index, slot - time
+                let lag := and(head, 0xff)
+                lags := or(lags, shl(lag, 1))
+                mstore(SLOT_AT, add(time, lag))
+                calldatacopy(R_AT, add(offset, 2), sub(size, 2)) // r, s under the parity, words
+                mstore(WORDS_HASH_AT, keccak256(WORDS_AT, sub(size, ENTRY_HEAD)))
                 mstore(STRUCT_HASH_AT, keccak256(TYPE_HASH_AT, 0xa0))
-                mstore(DIGEST_AT, keccak256(PREFIX_AT, 66))
-                let s := calldataload(add(offset, 34))
+                mstore(DIGEST_AT, keccak256(add(PREFIX_AT, 30), 66))
+                let s := mload(S_AT)
                 mstore(V_AT, add(27, shr(255, s)))
-                mstore(R_AT, calldataload(add(offset, 2)))
                 s := shr(1, shl(1, s))
                 mstore(S_AT, s)
-                // Where nobody can have signed, ecrecover returns nothing and the digest stays: no address.
+                // Where nobody can have signed, ecrecover returns nothing and the digest stays, which is no address.
                 pop(staticcall(gas(), 1, DIGEST_AT, 0x80, DIGEST_AT, 0x20))
-                let row := mload(add(signers, mul(byte(0, head), SIGNER_ROW)))
-                if or(
-                    or(lt(byte(0, head), next), iszero(lt(byte(1, head), span))),
-                    or(gt(s, HALF_ORDER), xor(mload(DIGEST_AT), shr(96, row)))
-                ) { break }
-                tight := or(tight, iszero(byte(1, head)))
-                next := add(byte(0, head), 1)
-                row := and(shr(64, row), 0xffffffff)
-                mstore(out, row)
-                out := add(out, 0x20)
-                counted := add(counted, row)
+                let row := mload(add(mload(SIGNERS_AT), mul(shr(8, head), SIGNER_ROW)))
+                if or(lt(head, next), or(gt(s, HALF_ORDER), xor(mload(DIGEST_AT), shr(96, row)))) { break }
+                next := add(or(head, 0xff), 1)
+                let weight := and(shr(64, row), 0xffffffff)
+                mstore(weightAt, weight)
+                weightAt := add(weightAt, 0x20)
+                let words := shr(mload(UNREAD_AT), mload(WORDS_AT))
+                union := or(union, words)
+                words := and(words, MANTISSAS)
+                tally := add(
+                    tally,
+                    mul(or(and(sub(mload(AT_MOST_AT), words), FLAGS_AND_ONE), shr(48, and(sub(mload(BELOW_AT), words), FLAGS))), weight)
+                )
             }
         }
-        if (offset < msg.data.length) _refuseEntry(b, offset, next, span);
-        if (next > b.registered) revert UnknownSigner(next - 1, b.registered);
-        if (tight == 0 && next != 0) revert TimeNotOldest(time, _oldest(b));
+        if (offset < msg.data.length) _refuseEntry(offset, next >> 8);
+        if (next >> 8 > _at(REGISTERED_AT)) revert UnknownSigner((next >> 8) - 1, _at(REGISTERED_AT));
+        uint256 span = _span(time);
+        if (lags >> span != 0 || lags & 1 == 0) _refuseSlots(time, lags);
+    }
+
+    /// @dev Tallies two more feeds, or the last one.
+    function _tally(uint256 feedCount, uint256 feed) private pure returns (uint256 tally, uint256 union) {
+        assembly ("memory-safe") {
+            let size := add(mul(feedCount, WORD), ENTRY_HEAD)
+            let offset := add(add(POSITIONS, feedCount), add(ENTRY_HEAD, mul(feed, WORD)))
+            let unread := mload(UNREAD_AT)
+            let atMost := mload(AT_MOST_AT)
+            let below := mload(BELOW_AT)
+            for { let weightAt := WEIGHTS_AT } lt(offset, calldatasize()) { weightAt := add(weightAt, 0x20) } {
+                let words := shr(unread, calldataload(offset))
+                union := or(union, words)
+                words := and(words, MANTISSAS)
+                tally := add(tally, mul(or(and(sub(atMost, words), FLAGS), shr(48, and(sub(below, words), FLAGS))), mload(weightAt)))
+                offset := add(offset, size)
+            }
+        }
+    }
+
+    /// @dev Whether the named medians are right, no price is doubtful, and the sources are enough.
+    function _agrees(uint256 tally, uint256 union, uint256 counted, bool lone) private view returns (bool agrees) {
+        uint256 required = MIN_SOURCES;
+        if (!lone) required = required * LANES;
+        assembly ("memory-safe") {
+            // 2 W(<m) <= W_S - 1 and not 2 W(<=m) <= W_S - 1: four comparisons at once, by the top bit of each field.
+            let guards := shl(47, FIELDS)
+            agrees := eq(and(sub(add(guards, mul(FIELDS, sub(counted, 1))), shl(48, shr(47, tally))), guards), BELOW_GUARDS)
+            agrees := and(agrees, iszero(and(union, FLAGS)))
+            // Ones among each lane's 16 source bits; with 32 on top a lane never borrows, and keeps bit 5 if there are enough.
+            union := and(union, mul(LANES, 0xffff))
+            union := sub(union, and(shr(1, union), mul(LANES, 0x5555)))
+            union := add(and(union, mul(LANES, 0x3333)), and(shr(2, union), mul(LANES, 0x3333)))
+            union := and(add(union, shr(4, union)), mul(LANES, 0x0f0f))
+            union := and(add(union, shr(8, union)), mul(LANES, 0x1f))
+            union := and(sub(add(union, shl(5, LANES)), required), shl(5, LANES))
+            agrees := and(agrees, eq(union, shl(5, LANES)))
+        }
     }
 
     /// @dev How many slots from `time` on are inside the window and not too far ahead of the block.
@@ -333,140 +400,83 @@ contract AttestationVerifierSketch {
         }
     }
 
-    /// @dev Says what is wrong with the entry at which counting stopped.
-    function _refuseEntry(Batch memory b, uint256 offset, uint256 next, uint256 span) private view {
-        uint256 index = _word(offset) >> 248;
-        uint256 lag = uint8(_word(offset) >> 240);
-        uint256 s = _word(offset + 34) & type(uint256).max >> 1;
-        if (index < next) revert SignerNotAscending(index, next);
-        if (index >= b.registered) revert UnknownSigner(index, b.registered);
-        if (lag >= span) {
-            uint256 latestAllowed = block.timestamp + MAX_AHEAD;
-            if (b.time + lag > latestAllowed) revert TooFarAhead(b.time + lag, latestAllowed);
-            revert OutsideWindow(b.time + lag, b.time + WINDOW);
-        }
-        if (s > HALF_ORDER) revert HighS(index, s);
-        (uint256 recovered, uint256 key) = (_load32(DIGEST_AT), _load32(b.signers + index * SIGNER_ROW) >> 96);
-        revert BadSignature(index, recovered > type(uint160).max ? address(0) : address(uint160(recovered)), address(uint160(key)));
-    }
-
-    /// @dev The oldest counted slot.
-    function _oldest(Batch memory b) private pure returns (uint256) {
-        uint256 oldest = type(uint8).max;
-        for (uint256 offset = SELECTOR + HEADER + b.feedCount; offset < msg.data.length; offset += ENTRY_HEAD + WORD * b.feedCount) {
-            uint256 lag = uint8(_word(offset) >> 240);
-            if (lag < oldest) oldest = lag;
-        }
-        return b.time + oldest;
-    }
-
-    // Prices are counted two feeds at a time: two consecutive words of an entry are two lanes of 96 bits, the first feed's the upper.
-    // With the flag bit (the doubtful one) set in the minuend only, a lane's subtraction never borrows from its neighbour, and the
-    // flag survives exactly where the minuend is at least the subtrahend. A flag times the weights, summed, takes 40 bits at most:
-    // in a lane's tally the weight at most the named price stands from bit 95 up, the weight at least the named price from bit 47 up.
-    uint256 private constant LANE = 96;
-    uint256 private constant FLAGS = 0x800000000000000000000000800000000000000000000000;
-    uint256 private constant ONES = 0x000000000000000100000000000000000000000100000000; // least mantissa
-    uint256 private constant MANTISSAS = 0x7fffffffffffffff000000007fffffffffffffff00000000;
-    uint256 private constant AT_MOST = 95;
-    uint256 private constant AT_LEAST = 47;
-
-    /// @dev Checks the named median of every feed. Returns them in the order of feeds.
-    function _countPrices(Batch memory b, uint256 counted) private view returns (uint64[] memory medians) {
-        uint256 feedCount = b.feedCount;
-        medians = new uint64[](feedCount);
+    /// @dev Prepares the counting of the feeds from `feed` on, two or one: leaves in the frame the medians that the transmitter names and
+    ///      what prices are subtracted from, and how many of 256 loaded bits, from the right, are no words of these feeds.
+    function _name(uint256 feedCount, uint256 feed, bool lone) private pure {
+        uint256 named = _named(feedCount, feed) << 32;
+        uint256 unread = 160;
         unchecked {
-            uint256 feed;
-            for (; feed + 1 < feedCount; feed += 2) {
-                uint256 first = _named(b, feed);
-                uint256 second = _named(b, feed + 1);
-                medians[feed] = uint64(first);
-                medians[feed + 1] = uint64(second);
-                (uint256 tally, uint256 union, uint256 positive) = _tally(b, feed, 256 - 2 * LANE, first << (32 + LANE) | second << 32);
-                _settle(b, feed, counted, tally >> LANE, union >> LANE, positive >> LANE);
-                _settle(b, feed + 1, counted, tally, union, positive);
-            }
-            if (feed < feedCount) {
-                uint256 last = _named(b, feed);
-                medians[feed] = uint64(last);
-                (uint256 tally, uint256 union, uint256 positive) = _tally(b, feed, 256 - LANE, last << 32);
-                _settle(b, feed, counted, tally, union, positive);
-            }
-        }
-    }
-
-    /// @dev The mantissa that the transmitter names as the feed's median.
-    function _named(Batch memory b, uint256 feed) private pure returns (uint256) {
-        unchecked {
-            uint256 position = _word(SELECTOR + HEADER + feed) >> 248;
-            uint256 word = SELECTOR + HEADER + b.feedCount + position * (ENTRY_HEAD + WORD * b.feedCount) + ENTRY_HEAD + feed * WORD;
-            if (word >= msg.data.length) revert UnknownPosition(feed, position);
-            return (_word(word) >> 192) & (type(uint64).max >> 1);
-        }
-    }
-
-    /// @dev Adds up the weights on either side of the named medians, whose mantissas stand in `named` as they do in the words.
-    ///      `unread` is how many of 32 loaded bits, from the right, are no word of ours. `union` ors all words: a flag in it says that a
-    ///      price is doubtful, its low 16 bits are the sources. A flag in `positive` says that no price is zero.
-    function _tally(Batch memory b, uint256 feed, uint256 unread, uint256 named)
-        private
-        pure
-        returns (uint256 tally, uint256 union, uint256 positive)
-    {
-        uint256 entrySize;
-        uint256 offset;
-        unchecked {
-            entrySize = ENTRY_HEAD + WORD * b.feedCount;
-            offset = SELECTOR + HEADER + b.feedCount + ENTRY_HEAD + feed * WORD;
+            if (!lone) (named, unread) = ((named << 96) | (_named(feedCount, feed + 1) << 32), 64);
         }
         assembly ("memory-safe") {
-            positive := FLAGS
-            let namedFlagged := or(named, FLAGS)
-            for { let weight := WEIGHTS_AT } lt(offset, calldatasize()) { weight := add(weight, 0x20) } {
-                let prices := shr(unread, calldataload(offset))
-                union := or(union, prices)
-                prices := and(prices, MANTISSAS)
-                let atMost := and(sub(namedFlagged, prices), FLAGS)
-                prices := or(prices, FLAGS)
-                positive := and(positive, sub(prices, ONES))
-                tally := add(tally, mul(or(atMost, shr(48, and(sub(prices, named), FLAGS))), mload(weight)))
-                offset := add(offset, entrySize)
+            mstore(UNREAD_AT, unread)
+            mstore(AT_MOST_AT, or(named, FLAGS_AND_ONE))
+            mstore(BELOW_AT, sub(or(named, FLAGS), LEAST))
+        }
+    }
+
+    /// @dev The mantissa that the transmitter names as the feed's median; left in the frame.
+    function _named(uint256 feedCount, uint256 feed) private pure returns (uint256 mantissa) {
+        unchecked {
+            uint256 position = _word(POSITIONS + feed) >> 248;
+            uint256 offset = POSITIONS + feedCount + position * (ENTRY_HEAD + WORD * feedCount) + ENTRY_HEAD + WORD * feed;
+            if (offset >= msg.data.length) revert UnknownPosition(feed, position);
+            mantissa = (_word(offset) >> 192) & (type(uint64).max >> 1);
+            if (mantissa == 0) revert ZeroPrice(feed, position);
+            assembly ("memory-safe") {
+                mstore(add(MEDIANS_AT, shl(5, feed)), mantissa)
             }
         }
     }
 
-    /// @dev Checks one feed by the lower lane of what `_tally` returned.
-    function _settle(Batch memory b, uint256 feed, uint256 counted, uint256 tally, uint256 union, uint256 positive) private view {
-        unchecked {
-            if (union & 1 << 95 != 0 || positive & 1 << 95 == 0) _refusePrice(b, feed);
-            uint256 atMost = uint40(tally >> AT_MOST);
-            uint256 below = counted - uint40(tally >> AT_LEAST);
+    // -------------------------------------------------------------------------------- refusals, spelt out once one is certain
+
+    /// @dev Says what is wrong with the entry at which counting stopped.
+    function _refuseEntry(uint256 offset, uint256 leastAdmissible) private pure {
+        uint256 index = _word(offset) >> 248;
+        uint256 registered = _at(REGISTERED_AT);
+        if (index < leastAdmissible) revert SignerNotAscending(index, leastAdmissible);
+        if (index >= registered) revert UnknownSigner(index, registered);
+        if (_at(S_AT) > HALF_ORDER) revert HighS(index, _at(S_AT));
+        uint256 recovered = _at(DIGEST_AT);
+        if (recovered > type(uint160).max) recovered = 0; // still the digest
+        revert BadSignature(index, address(uint160(recovered)), address(uint160(_at(_at(SIGNERS_AT) + index * SIGNER_ROW) >> 96)));
+    }
+
+    /// @dev Says which slots are out of bounds, given the set of all slots - time.
+    function _refuseSlots(uint256 time, uint256 lags) private view {
+        if (lags == 0) revert QuorumNotReached(0, configuration.totalWeight);
+        (uint256 oldest, uint256 newest) = (time, time + 255);
+        while ((lags >> (oldest - time)) & 1 == 0) ++oldest;
+        while ((lags >> (newest - time)) & 1 == 0) --newest;
+        if (oldest > time) revert TimeNotOldest(time, oldest);
+        if (newest > block.timestamp + MAX_AHEAD) revert TooFarAhead(newest, block.timestamp + MAX_AHEAD);
+        revert OutsideWindow(newest, time + WINDOW);
+    }
+
+    /// @dev Says what is wrong with the first of these feeds that does not agree, counting them one by one.
+    function _refuseFeeds(uint256 feedCount, uint256 feed, uint256 end, uint256 counted) private view {
+        for (; feed < end; ++feed) {
+            uint256 median = _at(MEDIANS_AT + 32 * feed);
+            (uint256 below, uint256 atMost, uint256 union) = (0, 0, 0);
+            uint256 weightAt = WEIGHTS_AT;
+            for (uint256 offset = POSITIONS + feedCount; offset < msg.data.length; offset += ENTRY_HEAD + WORD * feedCount) {
+                uint256 word = _word(offset + ENTRY_HEAD + WORD * feed) >> 160;
+                if (word >> 95 != 0) revert DoubtfulPrice(feed, _word(offset) >> 248);
+                if (word >> 32 < median) below += _at(weightAt);
+                if (word >> 32 <= median) atMost += _at(weightAt);
+                union |= word & 0xffff;
+                weightAt += 32;
+            }
             if (2 * below >= counted || 2 * atMost < counted) revert NotTheMedian(feed, below, atMost, counted);
-            uint256 sources = _ones(union & 0xffff);
+            uint256 sources;
+            for (; union != 0; union &= union - 1) ++sources;
             if (sources < MIN_SOURCES) revert TooFewSources(feed, sources, MIN_SOURCES);
         }
+        assert(false); // the two ways of counting differ
     }
 
-    /// @dev Names the first entry whose price of this feed is doubtful or zero.
-    function _refusePrice(Batch memory b, uint256 feed) private pure {
-        for (uint256 entry = SELECTOR + HEADER + b.feedCount; entry < msg.data.length; entry += ENTRY_HEAD + WORD * b.feedCount) {
-            uint256 price = _word(entry + ENTRY_HEAD + feed * WORD) >> 192;
-            if (price >> 63 != 0) revert DoubtfulPrice(feed, _word(entry) >> 248);
-            if (price == 0) revert ZeroPrice(feed, _word(entry) >> 248);
-        }
-    }
-
-    /// @dev Number of ones among 16 bits.
-    function _ones(uint256 x) private pure returns (uint256) {
-        unchecked {
-            x -= (x >> 1) & 0x5555;
-            x = (x & 0x3333) + ((x >> 2) & 0x3333);
-            x = (x + (x >> 4)) & 0x0f0f;
-            return (x + (x >> 8)) & 0x1f;
-        }
-    }
-
-    // ------------------------------------------------------------------------------------------------------- assembly
+    // ---------------------------------------------------------------------------------------------- single instructions
 
     function _word(uint256 offset) private pure returns (uint256 word) {
         assembly ("memory-safe") {
@@ -474,9 +484,9 @@ contract AttestationVerifierSketch {
         }
     }
 
-    function _load32(uint256 at) private pure returns (uint256 word) {
+    function _at(uint256 place) private pure returns (uint256 word) {
         assembly ("memory-safe") {
-            word := mload(at)
+            word := mload(place)
         }
     }
 
@@ -492,12 +502,7 @@ contract AttestationVerifierSketch {
         }
     }
 
-    function _groupRow(uint256 row) private pure returns (bytes32 feeds, uint256 count) {
-        assembly ("memory-safe") {
-            feeds := mload(row)
-            count := byte(0, mload(add(row, 32)))
-        }
-    }
+    // -------------------------------------------------------------------------------------------------- configuration
 
     /// @dev Deploys a contract whose code is 0x00 (so that it cannot be run) and the rows.
     function _writeCode(bytes memory rows) private returns (address tables) {
@@ -509,8 +514,6 @@ contract AttestationVerifierSketch {
         }
         if (tables == address(0)) revert TablesNotWritten(length);
     }
-
-    // -------------------------------------------------------------------------------------------------- configuration
 
     function _signerRows(Signer[] calldata signers) private pure returns (bytes memory rows, uint40 totalWeight) {
         if (signers.length == 0 || signers.length > type(uint8).max) revert TableSize(signers.length, type(uint8).max);

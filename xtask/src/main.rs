@@ -25,7 +25,7 @@ struct Cli {
 enum Task {
     /// Install what the tests need and run all of them: every crate's, then the contracts'.
     Test,
-    /// What CI runs: formatting, lints, tidy, tests and bounded simulation, each within a time budget.
+    /// What CI runs: formatting, lints, tidy and tests, each within a time budget; a table of them at the end.
     Ci,
     /// Check what the compiler does not: arrows between crates, lengths, unexplained panics, ids of invariants, links.
     Tidy,

@@ -1,1 +1,18 @@
-//! placeholder
+//! One oracle node: configuration, keys, tasks and shutdown around an engine.
+
+mod audit;
+pub mod config;
+mod driver;
+mod keys;
+mod node;
+mod peers;
+mod registry_file;
+mod snapshot;
+mod transport;
+
+pub use audit::{AuditOptions, AuditReport, Finding, audit};
+pub use config::{Config, ConfigError, Resolved};
+pub use keys::{KeyFileError, Keys, PublicKeys};
+pub use node::{Exit, Node, Options};
+pub use registry_file::{EpochEntry, MemberEntry, RegistryFile, RegistryFileError};
+pub use transport::Transport;

@@ -192,9 +192,9 @@ pub fn aggregate(cells: &Cells, epoch: &Epoch, feed: Feed, as_of: Time, params: 
             left_out.entry(author).or_insert(LeftOut::Silent);
         }
     }
-    let left_out = left_out.into_iter().map(|(author, why)| {
-        (author, if committee.weight(&author) == 0 { LeftOut::Stranger } else { why })
-    });
+    let left_out = left_out
+        .into_iter()
+        .map(|(author, why)| (author, if committee.weight(&author) == 0 { LeftOut::Stranger } else { why }));
     Aggregate {
         feed,
         price: None,
@@ -309,7 +309,10 @@ fn newest_countable(
     let (mut newest, mut barred) = (BTreeMap::new(), BTreeMap::new());
     let mut done = BTreeSet::new();
     // Slots that begin after as_of - window, at most at as_of; a window that reaches the epoch takes slot 0 in.
-    let first = as_of.ms().checked_sub(window_ms).map_or(Slot::from_number(0), |ms| Slot::from_number(Slot::of(Time::from_ms(ms)).number() + 1));
+    let first = as_of
+        .ms()
+        .checked_sub(window_ms)
+        .map_or(Slot::from_number(0), |ms| Slot::from_number(Slot::of(Time::from_ms(ms)).number() + 1));
     for (slot, author, cell) in cells.newest_first(feed, first..=Slot::of(as_of)) {
         if done.contains(&author) {
             continue;
@@ -335,4 +338,206 @@ fn is_wide(price: Option<Price>, interval: Option<(Price, Price)>, max_ppm: u32)
     let (Some(price), Some((low, high))) = (price, interval) else { return false };
     let wide = U256::from(high.units().abs_diff(low.units())) * U256::from(1_000_000u32);
     wide > U256::from(price.units().unsigned_abs()) * U256::from(max_ppm)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Strategy, *};
+    use crate::fixtures::{attests, author, btc_usd, doubts, epoch, whole};
+
+    const AS_OF: Time = Time::from_ms(1_000_000);
+    const NOW: u64 = 1_000;
+
+    fn params() -> AggregateParams {
+        AggregateParams { window_ms: 60_000, max_age_ms: 30_000, sources_min: 3, width_max_ppm: 20_000 }
+    }
+
+    fn cells(statements: &[(u8, u64, Attestation)]) -> Cells {
+        let mut cells = Cells::tracking(BTreeSet::from([btc_usd()]));
+        for &(who, slot, attestation) in statements {
+            cells.join(author(who), Slot::from_number(slot), attestation);
+        }
+        cells
+    }
+
+    /// Oracle n states the n-th price in the newest slot.
+    fn now(prices: &[u64]) -> Vec<(u8, u64, Attestation)> {
+        (0u8..).zip(prices).map(|(n, &p)| (n, NOW, attests(p))).collect()
+    }
+
+    fn of(statements: &[(u8, u64, Attestation)], weights: &[u64]) -> Aggregate {
+        aggregate(&cells(statements), &epoch(weights), btc_usd(), AS_OF, &params())
+    }
+
+    #[test]
+    fn a_price_with_its_interval() {
+        let answer = of(&now(&[100, 101, 102, 103, 104, 120]), &[1; 7]);
+        assert_eq!((answer.status, answer.price), (Status::Ok, Some(whole(102))));
+        assert_eq!(answer.interval, Some((whole(102), whole(103))));
+        assert_eq!((answer.counted_weight, answer.total_weight, answer.sources), (6, 7, 0b111));
+        assert_eq!(answer.left_out, [(author(6), LeftOut::Silent)]);
+        assert_eq!(answer.newest, Some(AS_OF));
+        assert!(answer.fault_tolerance);
+    }
+
+    #[test]
+    fn statuses() {
+        let status = |statements: &[(u8, u64, Attestation)], weights: &[u64]| {
+            let answer = of(statements, weights);
+            assert_eq!(answer.price.is_none(), answer.status == Status::Halted);
+            assert_eq!(answer.price.is_none(), answer.interval.is_none());
+            (answer.status, answer.shortfalls)
+        };
+        use Shortfall::{Age, NoMajority, NoQuorum, Sources, Width};
+        let at = |slot: u64, prices: &[u64]| now(prices).into_iter().map(|(n, _, a)| (n, slot, a)).collect::<Vec<_>>();
+        // More than two thirds of 6 is 5; of 7 it is 5 as well.
+        assert_eq!(status(&now(&[100; 5]), &[1; 6]), (Status::Ok, vec![]));
+        assert_eq!(status(&now(&[100; 4]), &[1; 6]), (Status::Degraded, vec![NoQuorum]));
+        assert_eq!(status(&now(&[100; 3]), &[1; 6]), (Status::Halted, vec![NoMajority]));
+        assert_eq!(status(&[], &[1; 6]).0, Status::Halted);
+        let wide = now(&[100, 100, 100, 103, 103, 103, 103]);
+        assert_eq!(status(&wide, &[1; 7]), (Status::Degraded, vec![Width]));
+        let narrow: Vec<_> = now(&[100; 7])
+            .into_iter()
+            .map(|(n, slot, a)| {
+                (n, slot, Attestation::new(btc_usd(), (a.mantissa(), a.expo()), 0, 0b11, false).unwrap())
+            })
+            .collect();
+        assert_eq!(status(&narrow, &[1; 7]), (Status::Degraded, vec![Sources { have: 2, need: 3 }]));
+        // 30 s is the greatest age, 60 s the window.
+        assert_eq!(status(&at(970, &[100; 7]), &[1; 7]), (Status::Ok, vec![]));
+        assert_eq!(status(&at(969, &[100; 7]), &[1; 7]), (Status::Stale, vec![Age { age_ms: 31_000 }]));
+        assert_eq!(status(&at(969, &[100; 4]), &[1; 7]), (Status::Halted, vec![NoQuorum, Age { age_ms: 31_000 }]));
+        assert_eq!(status(&at(941, &[100; 7]), &[1; 7]).0, Status::Stale);
+        assert_eq!(status(&at(940, &[100; 7]), &[1; 7]).0, Status::Halted);
+        assert_eq!(status(&at(1_001, &[100; 7]), &[1; 7]).0, Status::Halted);
+        assert_eq!(Status::Stale.as_str(), "stale");
+    }
+
+    #[test]
+    fn one_oracle_counts_once_with_its_newest() {
+        let mut statements = now(&[100, 100, 100, 100]);
+        statements.extend((950..1_000).map(|slot| (3, slot, attests(500))));
+        let answer = of(&statements, &[1; 4]);
+        assert_eq!((answer.counted.len(), answer.counted_weight, answer.price), (4, 4, Some(whole(100))));
+        // A liar alone, however often, makes no majority.
+        let alone: Vec<_> = (950..=1_000).map(|slot| (3, slot, attests(500))).collect();
+        assert_eq!(of(&alone, &[1; 4]).status, Status::Halted);
+    }
+
+    #[test]
+    fn conflicts_and_doubts_count_as_absent() {
+        let mut statements = now(&[100, 100, 100, 100, 100]);
+        statements.extend([(4, NOW, attests(101)), (5, NOW, doubts(100))]);
+        let answer = of(&statements, &[1; 7]);
+        assert_eq!(answer.counted_weight, 4);
+        let why = [(author(4), LeftOut::Conflict), (author(5), LeftOut::Doubtful), (author(6), LeftOut::Silent)];
+        assert_eq!(answer.left_out, why);
+        // What they stated before stands in.
+        statements.extend([(4, NOW - 1, attests(99)), (5, NOW - 2, attests(98))]);
+        let answer = of(&statements, &[1; 7]);
+        assert_eq!(answer.counted_weight, 6);
+        assert_eq!(answer.counted[4].slot, Slot::from_number(NOW - 1));
+        assert_eq!(answer.left_out, [(author(6), LeftOut::Silent)]);
+    }
+
+    #[test]
+    fn strangers_do_not_count() {
+        let statements = [now(&[100; 4]), vec![(77, NOW, attests(900)), (78, NOW, doubts(900))]].concat();
+        let answer = of(&statements, &[1; 4]);
+        assert_eq!(answer.counted_weight, 4);
+        assert_eq!(answer.left_out, [(author(77), LeftOut::Stranger), (author(78), LeftOut::Stranger)]);
+    }
+
+    #[test]
+    fn a_registry_under_four_says_so() {
+        let answer = of(&now(&[100, 100, 100]), &[1; 3]);
+        assert_eq!((answer.status, answer.fault_tolerance), (Status::Ok, false));
+    }
+
+    #[test]
+    fn a19_weights_are_capped() {
+        // The heavy one alone is no third: the four others outvote it.
+        let answer = of(&now(&[100, 100, 100, 100, 500]), &[1, 1, 1, 1, 1_000]);
+        assert_eq!((answer.price, answer.total_weight), (Some(whole(100)), 5));
+    }
+
+    #[test]
+    fn only_an_ok_answer_accuses() {
+        let named = |statements: &[(u8, u64, Attestation)], weights: &[u64]| {
+            outliers(&of(statements, weights)).into_iter().map(|a| (a.author, a.deviation_ppm)).collect::<Vec<_>>()
+        };
+        let prices = [10_000, 10_000, 10_000, 10_500, 10_501, 9_499];
+        assert_eq!(named(&now(&prices), &[1; 6]), [(author(4), 50_100), (author(5), 50_100)]);
+        assert_eq!(named(&now(&prices), &[1; 9]), []);
+        assert_eq!(named(&[], &[1; 4]), []);
+    }
+
+    #[test]
+    fn strategies() {
+        // Capped: 1, 1, 1, 2, 2.
+        let answer = of(&now(&[100, 100, 106, 108, 110]), &[1, 1, 1, 9, 9]);
+        assert_eq!(answer.by(Strategy::LowerMedian), Some(whole(106)));
+        assert_eq!(answer.by(Strategy::Mean), Some(whole(106)));
+        assert_eq!(answer.by(Strategy::LowerWeightedMedian), Some(whole(108)));
+        assert_eq!(of(&[], &[1; 4]).by(Strategy::Mean), None);
+    }
+
+    #[test]
+    fn a_result_id_covers_all_it_depends_on() {
+        let digest = |n| Digest::from_bytes([n; 32]);
+        let eth: Feed = "ETH/USD".parse().unwrap();
+        let base = params();
+        let ids = [
+            result_id(digest(1), AS_OF, digest(2), btc_usd(), &base),
+            result_id(digest(3), AS_OF, digest(2), btc_usd(), &base),
+            result_id(digest(1), Time::from_ms(1), digest(2), btc_usd(), &base),
+            result_id(digest(1), AS_OF, digest(3), btc_usd(), &base),
+            result_id(digest(1), AS_OF, digest(2), eth, &base),
+            result_id(digest(1), AS_OF, digest(2), btc_usd(), &AggregateParams { window_ms: 1, ..base }),
+            result_id(digest(1), AS_OF, digest(2), btc_usd(), &AggregateParams { max_age_ms: 1, ..base }),
+            result_id(digest(1), AS_OF, digest(2), btc_usd(), &AggregateParams { sources_min: 1, ..base }),
+            result_id(digest(1), AS_OF, digest(2), btc_usd(), &AggregateParams { width_max_ppm: 1, ..base }),
+        ];
+        assert_eq!(ids.iter().map(|id| *id.as_bytes()).collect::<BTreeSet<_>>().len(), ids.len());
+    }
+
+    #[test]
+    fn instants_at_the_limits_of_time() {
+        let cells = cells(&now(&[100; 4]));
+        for (ms, window_ms) in [(0, 0), (0, u64::MAX), (u64::MAX, 0), (u64::MAX, u64::MAX), (1_000_000, u64::MAX)] {
+            let params = AggregateParams { window_ms, ..params() };
+            let answer = aggregate(&cells, &epoch(&[1; 4]), btc_usd(), Time::from_ms(ms), &params);
+            assert_eq!(answer.counted.len(), if ms >= 1_000_000 && window_ms > 0 { 4 } else { 0 }, "{ms} {window_ms}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a3_an_ok_price_is_within_the_honest_ones(
+            honest in prop::collection::vec(90u64..110, 5),
+            lies in prop::collection::vec((1u64..1_000, 955u64..1_003, any::<bool>()), 0..12),
+        ) {
+            // Seven oracles; 5 and 6 say what they like, as often as they like.
+            let mut statements = now(&honest);
+            statements.extend(lies.iter().map(|&(p, slot, sixth)| (if sixth { 6 } else { 5 }, slot, attests(p))));
+            let answer = aggregate(&cells(&statements), &epoch(&[1; 7]), btc_usd(), AS_OF, &AggregateParams { width_max_ppm: u32::MAX, ..params() });
+            prop_assert_eq!(answer.status, Status::Ok);
+            let (low, high) = answer.interval.unwrap();
+            let hull = whole(*honest.iter().min().unwrap() as i64)..=whole(*honest.iter().max().unwrap() as i64);
+            prop_assert!(hull.contains(&low) && hull.contains(&high) && hull.contains(&answer.price.unwrap()));
+            prop_assert!((low..=high).contains(&answer.price.unwrap()));
+            prop_assert_eq!(answer.counted.len() + answer.left_out.len(), 7);
+        }
+
+        #[test]
+        fn a1_a2_equal_statements_equal_answers(all in prop::collection::vec((0u8..8, 930u64..1_005, 90u64..110), 0..40), seed: u64) {
+            let statements: Vec<_> = all.iter().map(|&(who, slot, p)| (who, slot, attests(p))).collect();
+            let mut other = [statements.clone(), statements.clone()].concat();
+            other.sort_by_key(|&(who, slot, a)| (seed ^ (u64::from(who) << 40) ^ (slot << 20) ^ a.mantissa()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            prop_assert_eq!(of(&statements, &[1, 2, 3, 4, 5, 6, 7]), of(&other, &[1, 2, 3, 4, 5, 6, 7]));
+        }
+    }
 }

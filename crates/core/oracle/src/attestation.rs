@@ -225,7 +225,9 @@ mod tests {
     #[test]
     fn mantissas_round_half_to_even() {
         assert_eq!(of("46707.03", -8), Ok(4_670_703_000_000));
-        for (text, want) in [("0.5", None), ("1.5", Some(2)), ("2.5", Some(2)), ("2.500000000000000001", Some(3)), ("3.5", Some(4))] {
+        for (text, want) in
+            [("0.5", None), ("1.5", Some(2)), ("2.5", Some(2)), ("2.500000000000000001", Some(3)), ("3.5", Some(4))]
+        {
             assert_eq!(of(text, 0).ok(), want, "{text}");
         }
         assert_eq!(of("0.000000000000000001", -18), Ok(1));
@@ -240,7 +242,10 @@ mod tests {
         assert_eq!(of("9223372036854775807", 0), Ok((1 << 63) - 1));
         assert!(matches!(of("9223372036854775807.5", 0), Err(AttestationError::TooLarge(_))));
         assert!(matches!(of("9223372036854775808", 0), Err(AttestationError::TooLarge(_))));
-        assert!(matches!(Attestation::of_price(btc(), (Price::MAX, Price::MAX), -8, 0, false), Err(AttestationError::TooLarge(_))));
+        assert!(matches!(
+            Attestation::of_price(btc(), (Price::MAX, Price::MAX), -8, 0, false),
+            Err(AttestationError::TooLarge(_))
+        ));
         assert_eq!(of("1", 1), Err(AttestationError::Expo(1)));
         assert_eq!(of("1", -19), Err(AttestationError::Expo(-19)));
         assert_eq!(Attestation::new(btc(), (0, -8), 0, 0, false), Err(AttestationError::Mantissa(0)));

@@ -3,8 +3,8 @@
 use concurrence_crdt::{CodecError, Digest, Reader};
 
 use crate::{
-    Address, Attestation, AttestationError, Domain, EvmSignature, Feed, NameError, PriceGroup, SignatureError, Slot, WORD_LEN,
-    eip712::recover,
+    Address, Attestation, AttestationError, Domain, EvmSignature, Feed, NameError, PriceGroup, SignatureError, Slot,
+    WORD_LEN, eip712::recover,
 };
 
 /// An oracle's attestations of one slot, strictly ascending by feed, with one secp256k1 signature for each group of up to 16.
@@ -243,4 +243,165 @@ fn check_order(earlier: Feed, later: Feed) -> Result<(), BatchError> {
 /// A count below 256: groups and feeds of a group are bounded by 7 and 16.
 fn small(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use concurrence_crdt::NetworkId;
+    use k256::ecdsa::SigningKey;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::eip712::sign;
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_slice(&[n; 32]).unwrap()
+    }
+
+    fn domain() -> Domain {
+        Domain::of(&NetworkId::from_bytes([9; 32]))
+    }
+
+    fn feeds(count: usize) -> Vec<Attestation> {
+        let feed = |at: usize| format!("A{at:03}/USD").parse().unwrap();
+        (0..count).map(|at| Attestation::new(feed(at), (at as u64 + 1, -8), 3, 7, at % 2 == 1).unwrap()).collect()
+    }
+
+    fn draft(attestations: Vec<Attestation>) -> Result<BatchDraft, BatchError> {
+        BatchDraft::new(Slot::from_number(77), Digest::from_bytes([5; 32]), attestations)
+    }
+
+    fn batch(count: usize) -> PriceBatch {
+        let draft = draft(feeds(count)).unwrap();
+        let signatures = draft.digests(&domain(), 3).iter().map(|digest| sign(digest, &key(1))).collect();
+        draft.signed(signatures).unwrap()
+    }
+
+    /// Offset of the first group's first feed.
+    const FIRST_FEED: usize = 8 + 32 + 1 + 1;
+
+    #[test]
+    fn batches_round_trip_and_verify() {
+        let registered = Address::of(key(1).verifying_key());
+        for count in [1, 15, 16, 17, 32, 33, 100] {
+            let batch = batch(count);
+            assert_eq!(PriceBatch::decode(&batch.encode()), Ok(batch.clone()));
+            assert_eq!(batch.verify(&domain(), 3, registered), Ok(()));
+            assert_eq!(batch.groups(3).count(), count.div_ceil(16));
+        }
+        let batch = batch(17);
+        let stranger = Address::of(key(2).verifying_key());
+        assert_eq!(
+            batch.verify(&domain(), 3, stranger),
+            Err(BatchError::Signer { group: 0, signer: registered, registered: stranger })
+        );
+        // Another epoch, network or slot is another digest.
+        assert!(batch.verify(&domain(), 4, registered).is_err());
+        assert!(batch.verify(&Domain::of(&NetworkId::from_bytes([8; 32])), 3, registered).is_err());
+        let mut bytes = batch.encode();
+        bytes[7] ^= 1;
+        assert!(PriceBatch::decode(&bytes).unwrap().verify(&domain(), 3, registered).is_err());
+    }
+
+    #[test]
+    fn the_number_and_order_of_feeds_is_checked() {
+        assert_eq!(draft(Vec::new()), Err(BatchError::Feeds(0)));
+        assert_eq!(draft(feeds(101)), Err(BatchError::Feeds(101)));
+        let mut repeated = feeds(3);
+        repeated[1] = repeated[0];
+        assert_eq!(draft(repeated.clone()), Err(BatchError::Repeated(repeated[0].feed())));
+        let mut swapped = feeds(20);
+        swapped.swap(15, 16);
+        assert_eq!(draft(swapped.clone()), Err(BatchError::OutOfOrder(swapped[16].feed())));
+        let signatures = |n| vec![sign(&[1; 32], &key(1)); n];
+        let error = draft(feeds(17)).unwrap().signed(signatures(1));
+        assert_eq!(error, Err(BatchError::Signatures { groups: 2, signatures: 1 }));
+    }
+
+    /// The bytes of a batch with `count` feeds, changed.
+    fn changed(count: usize, change: impl FnOnce(&mut Vec<u8>)) -> BatchError {
+        let mut bytes = batch(count).encode();
+        change(&mut bytes);
+        PriceBatch::decode(&bytes).unwrap_err()
+    }
+
+    #[test]
+    fn every_other_form_is_refused() {
+        let word = FIRST_FEED + 2 * HEAD_LEN;
+        assert_eq!(changed(2, |b| b.push(0)), CodecError::Trailing(1).into());
+        assert_eq!(changed(2, |b| b[40] = 0), CodecError::Trailing(1 + 2 * (HEAD_LEN + WORD_LEN) + 64).into());
+        assert_eq!(changed(2, |b| b[40] = 8), BatchError::Groups(8));
+        assert!(matches!(changed(2, |b| b[40] = 2), BatchError::Grouping { group: 0, feeds: 2 }));
+        assert_eq!(changed(2, |b| b[41] = 0), BatchError::Grouping { group: 0, feeds: 0 });
+        assert_eq!(changed(2, |b| b[41] = 17), BatchError::Grouping { group: 0, feeds: 17 });
+        assert!(matches!(changed(2, |b| b[FIRST_FEED] = 2), BatchError::Feed(NameError::FeedBytes)));
+        let repeat = |b: &mut Vec<u8>| b.copy_within(FIRST_FEED..FIRST_FEED + 21, FIRST_FEED + HEAD_LEN);
+        assert!(matches!(changed(2, repeat), BatchError::Repeated(_)));
+        assert!(matches!(changed(2, |b| b[FIRST_FEED + 4] = b'9'), BatchError::OutOfOrder(_)));
+        for expo in [1i8, -19, i8::MAX, i8::MIN] {
+            let error = changed(2, |b| b[FIRST_FEED + 21] = expo.to_be_bytes()[0]);
+            assert!(
+                matches!(error, BatchError::Attestation { error: AttestationError::Expo(e), .. } if e == expo),
+                "{error}"
+            );
+        }
+        let error = changed(2, |b| b[word..word + 8].fill(0));
+        assert!(matches!(error, BatchError::Attestation { error: AttestationError::Mantissa(0), .. }), "{error}");
+        // The doubtful flag alone is a mantissa of zero too.
+        let error = changed(2, |b| b[word..word + 8].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0]));
+        assert!(matches!(error, BatchError::Attestation { error: AttestationError::Mantissa(0), .. }), "{error}");
+        let signature = word + 2 * WORD_LEN;
+        let error = changed(2, |b| b[signature..signature + 32].fill(0));
+        assert_eq!(error, BatchError::Signature { group: 0, error: SignatureError::OutOfRange });
+        let error = changed(2, |b| {
+            b[signature + 32] = 0x7f;
+            b[signature + 33..signature + 64].fill(0xff);
+        });
+        assert_eq!(error, BatchError::Signature { group: 0, error: SignatureError::HighS });
+    }
+
+    #[test]
+    fn a_hundred_and_one_feeds_are_refused_as_bytes_too() {
+        // Seven full groups: 112 feeds, more than a batch may have.
+        let mut bytes = batch(1).encode()[..40].to_vec();
+        bytes.push(7);
+        let all = feeds(112);
+        for group in all.chunks(16) {
+            bytes.push(16);
+            group.iter().for_each(|a| bytes.extend(a.feed().as_bytes().iter().chain(&a.expo().to_be_bytes())));
+            group.iter().for_each(|a| bytes.extend(a.word()));
+            bytes.extend(sign(&[1; 32], &key(1)).as_bytes());
+        }
+        assert_eq!(PriceBatch::decode(&bytes), Err(BatchError::Feeds(112)));
+    }
+
+    #[test]
+    fn truncation_is_refused_everywhere() {
+        let bytes = batch(18).encode();
+        for len in 0..bytes.len() {
+            assert!(
+                matches!(PriceBatch::decode(&bytes[..len]), Err(BatchError::Codec(CodecError::Truncated { .. }))),
+                "{len}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_canonical(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            if let Ok(batch) = PriceBatch::decode(&bytes) {
+                prop_assert_eq!(batch.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn changed_bytes_are_refused_or_canonical(count in 1usize..40, at: prop::sample::Index, to: u8) {
+            let mut bytes = batch(count).encode();
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            if let Ok(batch) = PriceBatch::decode(&bytes) {
+                prop_assert_eq!(batch.encode(), bytes);
+            }
+        }
+    }
 }

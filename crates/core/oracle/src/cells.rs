@@ -140,3 +140,86 @@ impl Cells {
         Joined::Conflict
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{attests, author, btc_usd, doubts};
+
+    fn slot(n: u64) -> Slot {
+        Slot::from_number(n)
+    }
+
+    fn tracking() -> Cells {
+        Cells::tracking(BTreeSet::from([btc_usd()]))
+    }
+
+    fn cells(statements: &[(u8, u64, u64)]) -> Cells {
+        let mut cells = tracking();
+        for &(who, at, price) in statements {
+            cells.join(author(who), slot(at), attests(price));
+        }
+        cells
+    }
+
+    #[test]
+    fn a_second_statement_is_a_conflict_for_good() {
+        let mut cells = tracking();
+        assert_eq!(cells.join(author(1), slot(5), attests(10)), Joined::New);
+        assert_eq!(cells.join(author(1), slot(5), attests(10)), Joined::Same);
+        assert_eq!(cells.join(author(1), slot(6), attests(11)), Joined::New);
+        assert_eq!(cells.join(author(1), slot(5), doubts(10)), Joined::Conflict);
+        assert_eq!(cells.join(author(1), slot(5), attests(10)), Joined::Same);
+        assert_eq!(cells.cell(btc_usd(), slot(5), &author(1)), Some(Cell::Conflict));
+        assert_eq!(cells.cell(btc_usd(), slot(6), &author(1)), Some(Cell::Value(attests(11))));
+    }
+
+    #[test]
+    fn slots_below_the_floor_and_other_feeds_are_dropped() {
+        let mut cells = cells(&[(1, 5, 10), (1, 6, 10)]);
+        cells.drop_below(slot(6));
+        assert_eq!(cells.join(author(2), slot(5), attests(10)), Joined::BelowFloor);
+        assert_eq!(cells.cell(btc_usd(), slot(5), &author(1)), None);
+        cells.drop_below(slot(3));
+        assert_eq!(cells.floor(), slot(6));
+        let other = Attestation::new("XRP/USD".parse().unwrap(), (1, 0), 0, 0, false).unwrap();
+        assert_eq!(cells.join(author(1), slot(7), other), Joined::Untracked);
+        assert_eq!(cells.newest_first(btc_usd(), slot(9)..=slot(2)).count(), 0);
+    }
+
+    #[test]
+    fn an_author_is_removed_wholly() {
+        let mut removed = cells(&[(1, 5, 10), (1, 6, 10), (2, 6, 11), (1, 6, 12)]);
+        removed.remove_author(&author(1));
+        assert_eq!(removed, cells(&[(2, 6, 11)]));
+    }
+
+    fn statements() -> impl proptest::strategy::Strategy<Value = Vec<(u8, u64, u64)>> {
+        prop::collection::vec((0u8..4, 0u64..4, 1u64..4), 0..24)
+    }
+
+    proptest! {
+        #[test]
+        fn a1_a2_order_and_repetition_do_not_matter(all in statements(), order in any::<u64>(), again in any::<u64>()) {
+            let mut shuffled = [all.clone(), all.iter().copied().filter(|s| (again >> s.1) & 1 == 1).collect()].concat();
+            shuffled.sort_by_key(|&(a, b, c)| (order ^ (u64::from(a) << 4 | b << 2 | c)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            prop_assert_eq!(cells(&all), cells(&shuffled));
+        }
+
+        #[test]
+        fn a2_merge_is_a_join(a in statements(), b in statements(), c in statements(), floor in 0u64..4) {
+            let (a, mut b, c) = (cells(&a), cells(&b), cells(&c));
+            b.drop_below(slot(floor));
+            let merged = |one: &Cells, other: &Cells| {
+                let mut out = one.clone();
+                out.merge(other);
+                out
+            };
+            prop_assert_eq!(&merged(&a, &a), &a);
+            prop_assert_eq!(merged(&a, &b), merged(&b, &a));
+            prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
+        }
+    }
+}

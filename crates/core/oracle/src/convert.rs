@@ -184,7 +184,8 @@ impl ConversionGraph {
             let hops = if self.is_price_leg(leg) { Some(self.hops_max) } else { self.hops_max.checked_sub(1) };
             self.rate(leg.quote, hops?, prices)
         };
-        let convert = |(leg, price): (&Leg, &Option<Price>)| (*price)?.times(onward(leg)?).ok().filter(|p| p.is_positive());
+        let convert =
+            |(leg, price): (&Leg, &Option<Price>)| (*price)?.times(onward(leg)?).ok().filter(|p| p.is_positive());
         self.legs.iter().zip(prices).map(convert).collect()
     }
 
@@ -260,5 +261,125 @@ impl ConversionGraph {
     fn reaches(&self, currency: Currency, hops: u8) -> bool {
         let onward = |fewer| self.legs.iter().any(|leg| leg.base == currency && self.reaches(leg.quote, fewer));
         currency == self.quote || hops.checked_sub(1).is_some_and(onward)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{btc_usd, price};
+
+    /// A leg of source `n` for a market such as `BTC/USDT`, which is its symbol too.
+    fn leg(n: u8, market: &str) -> Leg {
+        let (base, quote) = market.split_once('/').unwrap();
+        let (base, quote) = (base.parse().unwrap(), quote.parse().unwrap());
+        Leg {
+            source: SourceId::new(n).unwrap(),
+            venue: format!("venue_{n}"),
+            symbol: market.to_owned(),
+            base,
+            quote,
+            weight: 1,
+            mirror: None,
+        }
+    }
+
+    fn graph(legs: &[(u8, &str)], hops: u8) -> Result<ConversionGraph, GraphError> {
+        ConversionGraph::new(btc_usd(), legs.iter().map(|&(n, market)| leg(n, market)).collect(), hops)
+    }
+
+    /// Prices of the legs of a graph in the feed's currency, by source and market.
+    fn converted(legs: &[(u8, &str, &str)], hops: u8) -> Vec<Option<String>> {
+        let graph = graph(&legs.iter().map(|&(n, market, _)| (n, market)).collect::<Vec<_>>(), hops).unwrap();
+        let stated = |leg: &Leg| {
+            let (_, _, text) = legs.iter().find(|&&(n, market, _)| n == leg.source.index() && market == leg.symbol)?;
+            (*text != "-").then(|| price(text))
+        };
+        let prices: Vec<_> = graph.legs().iter().map(stated).collect();
+        graph.convert(&prices).into_iter().map(|p| p.map(|p| p.to_string())).collect()
+    }
+
+    fn some(texts: &[&str]) -> Vec<Option<String>> {
+        texts.iter().map(|&t| (t != "-").then(|| t.to_owned())).collect()
+    }
+
+    #[test]
+    fn units_must_compose() {
+        assert!(graph(&[(0, "BTC/USD")], 0).is_ok());
+        // A dollar stablecoin is not a dollar.
+        for quote in ["USDT", "USDC", "EUR"] {
+            let market = format!("BTC/{quote}");
+            assert!(
+                matches!(graph(&[(0, "BTC/USD"), (1, &market)], 2), Err(GraphError::Unconvertible { .. })),
+                "{quote}"
+            );
+        }
+        assert!(matches!(graph(&[(0, "BTC/USDT"), (1, "USDT/USD")], 0), Err(GraphError::Unconvertible { .. })));
+        assert!(graph(&[(0, "BTC/USDT"), (1, "USDT/USD")], 1).is_ok());
+        let two = [(0, "BTC/USDC"), (0, "USDC/USDT"), (1, "USDT/USD")];
+        assert!(matches!(graph(&two, 1), Err(GraphError::Unconvertible { .. })));
+        assert!(graph(&two, 2).is_ok());
+        assert!(matches!(graph(&two, 3), Err(GraphError::Hops(3))));
+        assert!(matches!(graph(&[(0, "USDT/USD")], 1), Err(GraphError::NoPriceLeg(_))));
+        // The other way round it is another rate: 1/x is not what the market states.
+        assert!(matches!(graph(&[(0, "BTC/USDT"), (1, "USD/USDT")], 1), Err(GraphError::Cycle(_))));
+    }
+
+    #[test]
+    fn circles_are_refused() {
+        for legs in [
+            vec![(0, "BTC/USDT"), (1, "USDT/USD"), (2, "USDT/USDC"), (3, "USDC/USDT")],
+            vec![(0, "BTC/USD"), (1, "A/B"), (1, "B/C"), (1, "C/A")],
+            vec![(0, "BTC/USD"), (1, "USD/USDT"), (1, "USDT/USD")],
+            // USDT by what BTC costs in it: the very price that is looked for.
+            vec![(0, "BTC/USDT"), (1, "USDT/BTC"), (2, "USDT/USD")],
+        ] {
+            assert!(matches!(graph(&legs, 2), Err(GraphError::Cycle(_))), "{legs:?}");
+        }
+        // Two ways to the same end are no circle.
+        assert!(graph(&[(0, "BTC/USDC"), (1, "USDC/USD"), (1, "USDC/USDT"), (2, "USDT/USD")], 2).is_ok());
+    }
+
+    #[test]
+    fn bad_legs_are_refused() {
+        let with = |change: fn(&mut Leg)| {
+            let mut legs = vec![leg(0, "BTC/USD"), leg(1, "BTC/USD")];
+            change(&mut legs[1]);
+            ConversionGraph::new(btc_usd(), legs, 1).unwrap_err()
+        };
+        assert!(matches!(with(|l| l.weight = 0), GraphError::Weight(_)));
+        assert!(matches!(with(|l| l.quote = l.base), GraphError::SelfPriced { .. }));
+        assert!(matches!(with(|l| l.source = SourceId::fixed::<0>()), GraphError::Repeated { .. }));
+        assert!(matches!(with(|l| l.symbol.clear()), GraphError::Symbol(_)));
+        assert!(matches!(with(|l| l.symbol = "é".to_owned()), GraphError::Symbol(_)));
+        assert_eq!(graph(&[], 1), Err(GraphError::Legs { feed: btc_usd(), legs: 0 }));
+        let many = vec![leg(0, "BTC/USD"); LEGS_MAX + 1];
+        assert!(matches!(ConversionGraph::new(btc_usd(), many, 1), Err(GraphError::Legs { .. })));
+        assert_eq!(SourceId::new(SOURCES_MAX), None);
+    }
+
+    #[test]
+    fn rates_are_one_legs_or_a_midpoint_or_a_median() {
+        assert_eq!(converted(&[(0, "BTC/USDT", "100"), (1, "USDT/USD", "0.5")], 1), some(&["50", "0.5"]));
+        let two = [(0, "BTC/USDT", "100"), (1, "USDT/USD", "0.5"), (2, "USDT/USD", "0.7")];
+        assert_eq!(converted(&two, 1), some(&["60", "0.5", "0.7"]));
+        let three = [(0, "BTC/USDT", "100"), (1, "USDT/USD", "0.5"), (2, "USDT/USD", "0.9"), (3, "USDT/USD", "0.7")];
+        assert_eq!(converted(&three, 1)[0], some(&["70"])[0]);
+        let gone = [(0, "BTC/USDT", "100"), (1, "USDT/USD", "-"), (2, "BTC/USD", "60")];
+        assert_eq!(converted(&gone, 1), some(&["-", "-", "60"]));
+    }
+
+    #[test]
+    fn a_second_hop_counts_only_where_it_is_allowed() {
+        let legs = [(0, "BTC/USDC", "100"), (0, "USDC/USDT", "0.8"), (1, "USDC/USD", "0.9"), (2, "USDT/USD", "1")];
+        assert_eq!(converted(&legs, 1), some(&["90", "-", "0.9", "1"]));
+        assert_eq!(converted(&legs, 2), some(&["85", "0.8", "0.9", "1"]));
+    }
+
+    #[test]
+    fn products_that_do_not_fit_or_vanish_are_no_price() {
+        let huge = "170141183460469231731";
+        assert_eq!(converted(&[(0, "BTC/USDT", huge), (1, "USDT/USD", "2")], 1)[0], None);
+        assert_eq!(converted(&[(0, "BTC/USDT", "1e-18"), (1, "USDT/USD", "0.5")], 1)[0], None);
     }
 }

@@ -185,7 +185,8 @@ impl FromStr for Address {
             *byte = u8::from_str_radix(pair.ok_or_else(form)?, 16).map_err(|_| form())?;
         }
         let address = Self(bytes);
-        let one_case = !digits.bytes().any(|b| b.is_ascii_lowercase()) || !digits.bytes().any(|b| b.is_ascii_uppercase());
+        let one_case =
+            !digits.bytes().any(|b| b.is_ascii_lowercase()) || !digits.bytes().any(|b| b.is_ascii_uppercase());
         if one_case || address.to_string() == text { Ok(address) } else { Err(AddressError::Checksum(text.to_owned())) }
     }
 }
@@ -237,5 +238,233 @@ impl fmt::Debug for EvmSignature {
     /// The first four bytes: enough to follow in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0[..4].iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{B256, U256 as AlloyU256};
+    use alloy_sol_types::{SolStruct, eip712_domain};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Feed;
+
+    mod rival {
+        alloy_sol_types::sol! {
+            struct PriceGroup {
+                uint32 epoch;
+                uint64 slot;
+                bytes32 feeds;
+                bytes words;
+            }
+        }
+    }
+
+    /// The digest as the EVM client library computes it, from the hash and bytes that go into the structure.
+    fn rival_digest(network: [u8; 32], group: &PriceGroup<'_>) -> [u8; 32] {
+        let domain = eip712_domain! { name: "Concurrence", version: "0", salt: B256::from(network), };
+        let mut joined = Vec::new();
+        for attestation in group.attestations {
+            joined.extend(attestation.feed().as_bytes());
+            joined.push(attestation.expo().to_be_bytes()[0]);
+        }
+        let rival = rival::PriceGroup {
+            epoch: group.epoch,
+            slot: group.slot.number(),
+            feeds: alloy_primitives::keccak256(joined),
+            words: group.words().into(),
+        };
+        rival.eip712_signing_hash(&domain).0
+    }
+
+    fn attestations() -> impl Strategy<Value = Vec<Attestation>> {
+        let fields = (1u64..1 << 63, -18i8..=0, any::<u16>(), any::<u16>(), any::<bool>());
+        proptest::collection::vec(fields, 1..=16).prop_map(|all| {
+            let make = |(at, (m, expo, half, sources, doubtful))| {
+                let feed: Feed = format!("A{at:02}/USD").parse().unwrap();
+                Attestation::new(feed, (m, expo), half, sources, doubtful).unwrap()
+            };
+            all.into_iter().enumerate().map(make).collect()
+        })
+    }
+
+    fn key(bytes: [u8; 32]) -> Option<SigningKey> {
+        SigningKey::from_slice(&bytes).ok()
+    }
+
+    proptest! {
+        #[test]
+        fn digest_and_signatures_agree_with_alloy(
+            network: [u8; 32],
+            epoch: u32,
+            slot: u64,
+            attestations in attestations(),
+            secret in any::<[u8; 32]>().prop_filter("a scalar", |s| key(*s).is_some()),
+        ) {
+            let group = PriceGroup { epoch, slot: Slot::from_number(slot), attestations: &attestations };
+            let digest = group.digest(&Domain::of(&NetworkId::from_bytes(network)));
+            prop_assert_eq!(digest, rival_digest(network, &group));
+
+            let ours = sign(&digest, &key(secret).unwrap());
+            let address = Address::of(key(secret).unwrap().verifying_key());
+            prop_assert_eq!(EvmSignature::from_bytes(*ours.as_bytes()), Ok(ours));
+            prop_assert_eq!(recover(&digest, &ours), Ok(address));
+            let read = alloy_primitives::Signature::from_erc2098(ours.as_bytes());
+            prop_assert_eq!(read.recover_address_from_prehash(&B256::from(digest)).unwrap().into_array(), *address.as_bytes());
+        }
+
+        #[test]
+        fn recovery_agrees_with_alloy_on_any_signature(digest: [u8; 32], bytes in proptest::array::uniform32(any::<u8>()), s: [u8; 32]) {
+            let mut raw = [0; 64];
+            raw[..32].copy_from_slice(&bytes);
+            raw[32..].copy_from_slice(&s);
+            raw[32] &= 0xbf; // about half of all s are low then
+            let Ok(parsed) = EvmSignature::from_bytes(raw) else { return Ok(()) };
+            let rival = alloy_primitives::Signature::from_erc2098(&raw).recover_address_from_prehash(&B256::from(digest));
+            prop_assert_eq!(recover(&digest, &parsed).ok().map(|a| *a.as_bytes()), rival.ok().map(|a| a.into_array()));
+        }
+
+        #[test]
+        fn addresses_are_shown_as_alloy_shows_them(bytes: [u8; 20]) {
+            let (address, rival) = (Address::from_bytes(bytes), alloy_primitives::Address::from(bytes));
+            prop_assert_eq!(address.to_string(), rival.to_string());
+            prop_assert_eq!(address.to_string().parse(), Ok(address));
+            prop_assert_eq!(address.to_string().to_lowercase().parse(), Ok(address));
+        }
+    }
+
+    #[test]
+    fn signatures_made_with_alloys_own_signer_recover() {
+        let rival = k256_of_alloy::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+        let address = Address::of(key([7; 32]).unwrap().verifying_key());
+        for round in 0..32u8 {
+            let digest = keccak(&[round]);
+            let made: alloy_primitives::Signature = rival.sign_prehash_recoverable(&digest).unwrap().into();
+            let read = EvmSignature::from_bytes(made.as_erc2098()).unwrap();
+            assert_eq!(recover(&digest, &read), Ok(address));
+            assert_eq!(read, sign(&digest, &key([7; 32]).unwrap()));
+        }
+    }
+
+    #[test]
+    fn the_wrong_parity_recovers_to_somebody_else() {
+        let address = Address::of(key([7; 32]).unwrap().verifying_key());
+        for round in 0..32u8 {
+            let digest = keccak(&[round]);
+            let mut flipped = *sign(&digest, &key([7; 32]).unwrap()).as_bytes();
+            flipped[32] ^= 0x80;
+            assert_ne!(recover(&digest, &EvmSignature::from_bytes(flipped).unwrap()), Ok(address));
+        }
+    }
+
+    #[test]
+    fn malformed_signatures_are_refused() {
+        let order = k256_order();
+        let digest = keccak(b"x");
+        let good = *sign(&digest, &key([7; 32]).unwrap()).as_bytes();
+        let with = |r: [u8; 32], s: [u8; 32]| {
+            let mut raw = [0; 64];
+            raw[..32].copy_from_slice(&r);
+            raw[32..].copy_from_slice(&s);
+            EvmSignature::from_bytes(raw)
+        };
+        let (mut r, mut s) = ([0; 32], [0; 32]);
+        r.copy_from_slice(&good[..32]);
+        s.copy_from_slice(&good[32..]);
+        s[0] &= 0x7f;
+        assert_eq!(with([0; 32], s), Err(SignatureError::OutOfRange));
+        assert_eq!(with(r, [0; 32]), Err(SignatureError::OutOfRange));
+        assert_eq!(with(order, s), Err(SignatureError::OutOfRange));
+        assert_eq!(with([0xff; 32], [0xff; 32]), Err(SignatureError::OutOfRange));
+        // (order - 1) / 2 is the greatest low s; one more is the least high one.
+        let half = AlloyU256::from_be_bytes(order) / AlloyU256::from(2);
+        assert!(with(r, half.to_be_bytes()).is_ok());
+        assert_eq!(with(r, (half + AlloyU256::from(1)).to_be_bytes()), Err(SignatureError::HighS));
+        // Some r are no x-coordinate of the curve.
+        let unrecoverable = (1..64u8).any(|x| {
+            let mut r = [0; 32];
+            r[31] = x;
+            recover(&digest, &with(r, s).unwrap()) == Err(SignatureError::Unrecoverable)
+        });
+        assert!(unrecoverable);
+    }
+
+    fn k256_order() -> [u8; 32] {
+        let hex = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
+        hex::decode(hex).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn addresses_of_other_forms_are_refused() {
+        for text in [
+            "",
+            "0x",
+            "0x00",
+            "d133cfc0abb0b1c85356bf88fba8a9d93e7445d1",
+            "0xg133cfc0abb0b1c85356bf88fba8a9d93e7445d1",
+            "0x+133cfc0abb0b1c85356bf88fba8a9d93e7445d1",
+        ] {
+            assert!(matches!(text.parse::<Address>(), Err(AddressError::Form(_))), "{text}");
+        }
+        // An example of EIP-55, and the same with one letter in the other case.
+        assert!("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".parse::<Address>().is_ok());
+        let wrong = "0x5aaeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+        assert_eq!(wrong.parse::<Address>(), Err(AddressError::Checksum(wrong.to_owned())));
+    }
+
+    /// The vectors that the contracts' tests read too; written by neither side.
+    #[test]
+    fn golden_vectors() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../vectors/eip712_price_group.json");
+        let text = std::fs::read_to_string(path).unwrap();
+        let vectors: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        assert!(vectors.len() >= 6);
+        for vector in &vectors {
+            check_vector(vector);
+        }
+    }
+
+    fn bytes<const N: usize>(value: &serde_json::Value) -> [u8; N] {
+        hex::decode(value.as_str().unwrap().trim_start_matches("0x")).unwrap().try_into().unwrap()
+    }
+
+    fn check_vector(vector: &serde_json::Value) {
+        let number = |value: &serde_json::Value| value.as_u64().unwrap();
+        let (epoch, slot) =
+            (u32::try_from(number(&vector["epoch"])).unwrap(), Slot::from_number(number(&vector["slot"])));
+        let (mut made, mut heads, mut words) = (Vec::new(), Vec::new(), Vec::new());
+        for feed in vector["feeds"].as_array().unwrap() {
+            let expo = i8::try_from(feed["expo"].as_i64().unwrap()).unwrap();
+            let mantissa: u64 = feed["mantissa"].as_str().unwrap().parse().unwrap();
+            let (half, sources) =
+                (number(&feed["half_width"]).try_into().unwrap(), number(&feed["sources"]).try_into().unwrap());
+            let doubtful = feed["doubtful"].as_bool().unwrap();
+            let name = Feed::from_bytes(bytes(&feed["feed"])).unwrap();
+            heads.push((*name.as_bytes(), expo));
+            // The signed form has room for exponents above 0, which no attestation of ours has; the hashes are checked all the same.
+            let held = Attestation::new(name, (mantissa, expo.min(0)), half, sources, doubtful).unwrap();
+            words.extend(held.word());
+            made.extend(Attestation::new(name, (mantissa, expo), half, sources, doubtful));
+        }
+        let joined = hex::decode(vector["words"].as_str().unwrap().trim_start_matches("0x")).unwrap();
+        assert_eq!(words, joined);
+        let feeds = hash_feeds(heads.iter().copied());
+        assert_eq!(feeds, bytes(&vector["feeds_hash"]));
+        let struct_hash = hash_struct(epoch, slot, feeds, &words);
+        assert_eq!(struct_hash, bytes(&vector["struct_hash"]));
+        let domain = Domain::of(&NetworkId::from_bytes(bytes(&vector["network_id"])));
+        let digest = domain.digest(&struct_hash);
+        assert_eq!(digest, bytes(&vector["digest"]));
+        if made.len() == heads.len() {
+            assert_eq!(PriceGroup { epoch, slot, attestations: &made }.digest(&domain), digest);
+        }
+
+        let (secret, address) =
+            (key(bytes(&vector["private_key"])).unwrap(), Address::from_bytes(bytes(&vector["address"])));
+        let signature = EvmSignature::from_bytes(bytes(&vector["signature"])).unwrap();
+        assert_eq!(Address::of(secret.verifying_key()), address);
+        assert_eq!(sign(&digest, &secret), signature);
+        assert_eq!(recover(&digest, &signature), Ok(address));
     }
 }

@@ -180,3 +180,57 @@ fn read_count(reader: &mut Reader<'_>, field: &'static str, max: usize) -> Resul
 fn small(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record() -> impl Strategy<Value = LegsRecord> {
+        let price = || prop::option::of(any::<i128>().prop_map(Price::from_units));
+        let leg = (0u8..16, "[!-~]{1,32}", price(), price(), 0u8..12).prop_map(
+            |(source, symbol, raw, converted, verdict)| {
+                let (source, verdict) = (SourceId::new(source).unwrap(), Verdict::from_code(verdict).unwrap());
+                LegRecord { source, symbol, raw, converted, verdict }
+            },
+        );
+        let feed = ("[A-Z]{1,9}", prop::collection::vec(leg, 0..6))
+            .prop_map(|(base, legs)| FeedLegs { feed: format!("{base}1/USD").parse().unwrap(), legs });
+        prop::collection::vec(feed, 0..4).prop_map(|feeds| LegsRecord { feeds })
+    }
+
+    proptest! {
+        #[test]
+        fn records_round_trip(record in record()) {
+            prop_assert_eq!(LegsRecord::decode(&record.encode()), Ok(record.clone()));
+            prop_assert_eq!(LegsRecord::hash_bytes(&record.encode()), record.hash());
+        }
+
+        #[test]
+        fn changed_bytes_are_refused_or_canonical(record in record(), at: prop::sample::Index, to: u8) {
+            let mut bytes = record.encode();
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            if let Ok(read) = LegsRecord::decode(&bytes) {
+                prop_assert_eq!(read.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_canonical(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(read) = LegsRecord::decode(&bytes) {
+                prop_assert_eq!(read.encode(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn verdicts_have_codes_of_their_own() {
+        for code in 0..=u8::MAX {
+            assert!(Verdict::from_code(code).is_none_or(|v| v.code() == code));
+        }
+        assert_eq!(Verdict::from_code(12), None);
+        assert_eq!(Verdict::Outlier.as_str(), "outlier");
+    }
+}

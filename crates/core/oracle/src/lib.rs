@@ -12,6 +12,8 @@ mod cells;
 mod convert;
 mod eip712;
 mod feed;
+#[cfg(test)]
+mod fixtures;
 mod gate;
 mod legs;
 mod markets;
@@ -23,8 +25,8 @@ mod registry;
 mod sanity;
 
 pub use aggregate::{
-    Aggregate, AggregateParams, Anomaly, Counted, LeftOut, OUTLIER_PPM, Shortfall, Status, Strategy, aggregate, outliers,
-    quorum, result_id,
+    Aggregate, AggregateParams, Anomaly, Counted, LeftOut, OUTLIER_PPM, Shortfall, Status, Strategy, aggregate,
+    outliers, quorum, result_id,
 };
 pub use attestation::{
     Attestation, AttestationError, EXPO_DEFAULT, EXPO_MAX, EXPO_MIN, HALF_WIDTH_UNITS, SLOT_MS, Slot, WORD_LEN,
@@ -33,7 +35,9 @@ pub use batch::{
     BATCH_FEEDS_MAX, BATCH_GROUPS_MAX, BatchDraft, BatchError, GROUP_FEEDS_MAX, KIND_PRICE_BATCH, PriceBatch,
 };
 pub use cells::{Cell, Cells, Joined};
-pub use convert::{ConversionGraph, GraphError, HOPS_DEFAULT, HOPS_MAX, LEGS_MAX, Leg, SOURCES_MAX, SYMBOL_LEN_MAX, SourceId};
+pub use convert::{
+    ConversionGraph, GraphError, HOPS_DEFAULT, HOPS_MAX, LEGS_MAX, Leg, SOURCES_MAX, SYMBOL_LEN_MAX, SourceId,
+};
 pub use eip712::{Address, AddressError, Domain, EvmSignature, PriceGroup, SignatureError, recover, sign};
 pub use feed::{Currency, Feed, NameError};
 pub use gate::{MAD_FLOOR_PPM, Point, gate};
@@ -43,7 +47,7 @@ pub use observe::{Doubt, Observation, ObserveParams, Observed, Prior, Refused, o
 pub use price::{PRICE_DECIMALS, PRICE_TEXT_LEN_MAX, Price, PriceError};
 pub use quote::Quote;
 pub use registry::{
-    EPOCHS_MAX, Epoch, MEMBERS_FAULT_TOLERANT_MIN, MEMBERS_MAX, Member, NAME_LEN_MAX, PEER_LEN_MAX, Registry, RegistryError,
-    WEIGHT_MAX, cap_weights,
+    EPOCHS_MAX, Epoch, MEMBERS_FAULT_TOLERANT_MIN, MEMBERS_MAX, Member, NAME_LEN_MAX, PEER_LEN_MAX, Registry,
+    RegistryError, WEIGHT_MAX, cap_weights,
 };
 pub use sanity::{LegPrice, SKEW_MAX_MS, leg_price};

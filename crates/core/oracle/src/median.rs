@@ -72,3 +72,204 @@ fn ascending(votes: &[Vote]) -> Vec<Vote> {
 fn weight_of(votes: &[Vote]) -> u128 {
     votes.iter().map(|&(_, weight)| u128::from(weight)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::whole;
+
+    fn units(values: &[i64]) -> Vec<Vote> {
+        values.iter().map(|&v| (whole(v), 1)).collect()
+    }
+
+    fn median(values: &[i64]) -> Price {
+        lower_weighted_median(&units(values)).unwrap()
+    }
+
+    /// All ascending lists of `len` of these values, each as often as one likes.
+    fn multisets(values: &[i64], len: usize) -> Vec<Vec<i64>> {
+        match (values, len) {
+            (_, 0) => vec![Vec::new()],
+            ([], _) => Vec::new(),
+            ([first, rest @ ..], _) => {
+                let with = multisets(values, len - 1).into_iter().map(|mut m| {
+                    m.insert(0, *first);
+                    m
+                });
+                with.chain(multisets(rest, len)).collect()
+            }
+        }
+    }
+
+    fn votes() -> impl Strategy<Value = Vec<Vote>> {
+        let vote = (-50i64..50, 0u64..9).prop_map(|(v, w)| (whole(v), w));
+        proptest::collection::vec(vote, 1..12).prop_filter("some weight", |v| weight_of(v) > 0)
+    }
+
+    /// Medians of all subsets of weight `quorum` or more.
+    fn medians_of_subsets(votes: &[Vote], quorum: u64) -> Vec<Price> {
+        let subset =
+            |bits: u32| (0..votes.len()).filter(|at| bits >> at & 1 == 1).map(|at| votes[at]).collect::<Vec<_>>();
+        let all = (1u32..1 << votes.len()).map(subset).filter(|s| weight_of(s) >= u128::from(quorum));
+        all.filter_map(|s| lower_weighted_median(&s)).collect()
+    }
+
+    #[test]
+    fn the_lower_of_two_middles() {
+        assert_eq!(median(&[1, 2]), whole(1));
+        assert_eq!(median(&[3, 1, 2]), whole(2));
+        assert_eq!(median(&[4, 1, 3, 2]), whole(2));
+        assert_eq!(lower_weighted_median(&[]), None);
+        assert_eq!(lower_weighted_median(&[(whole(1), 0)]), None);
+        assert_eq!(lower_weighted_median(&[(whole(1), 3), (whole(2), 2), (whole(3), 2)]), Some(whole(2)));
+        assert_eq!(lower_weighted_median(&[(whole(1), 4), (whole(2), 2), (whole(3), 2)]), Some(whole(1)));
+        assert_eq!(lower_weighted_median(&[(Price::MAX, u64::MAX), (Price::ZERO, u64::MAX)]), Some(Price::ZERO));
+    }
+
+    #[test]
+    fn a3_hull_exhaustive_up_to_seven() {
+        let far = 1_000_000;
+        let mut cases = 0;
+        for n in 1..=7usize {
+            for liars in 0..=(n - 1) / 2 {
+                for honest in multisets(&[10, 15, 20], n - liars) {
+                    for lies in multisets(&[-far, 10, 15, 20, far], liars) {
+                        let out = median(&[honest.clone(), lies].concat());
+                        let hull = whole(honest[0])..=whole(honest[honest.len() - 1]);
+                        assert!(hull.contains(&out), "{honest:?} {out}");
+                        cases += 1;
+                    }
+                }
+            }
+        }
+        assert!(cases > 1_000);
+    }
+
+    #[test]
+    fn a4_exact_breakdown() {
+        let breaks = |n: usize, far: i64| {
+            (0..=n).find(|&liars| {
+                let values: Vec<i64> = (0..n).map(|at| if at < liars { far } else { 0 }).collect();
+                median(&values) == whole(far)
+            })
+        };
+        for n in 1..=15 {
+            assert_eq!(breaks(n, 1_000), Some(if n % 2 == 1 { n.div_ceil(2) } else { n / 2 + 1 }), "upward, {n}");
+            assert_eq!(breaks(n, -1_000), Some(if n % 2 == 1 { n.div_ceil(2) } else { n / 2 }), "downward, {n}");
+        }
+    }
+
+    #[test]
+    fn a11_interval_is_exact_for_unit_weights() {
+        for counted in 1..=7usize {
+            for values in multisets(&[1, 2, 3, 4], counted) {
+                for quorum in 1..=counted as u64 + 1 {
+                    let medians = medians_of_subsets(&units(&values), quorum);
+                    let range = medians.iter().min().copied().zip(medians.iter().max().copied());
+                    assert_eq!(admissible_interval(&units(&values), quorum), range, "{values:?} {quorum}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a11_honest_hull_exactly_if_the_quorum_is_at_least_2f_plus_1() {
+        for f in 1..=2usize {
+            for honest_votes in multisets(&[10, 15, 20], 2 * f + 1) {
+                for lie in [-1_000, 1_000] {
+                    let lies = vec![lie; f];
+                    let votes = units(&[honest_votes.clone(), lies].concat());
+                    let (low, high) = admissible_interval(&votes, 2 * f as u64 + 1).unwrap();
+                    assert!(low >= whole(10) && high <= whole(20));
+                }
+            }
+            // One less, and some subset that holds all the liars leaves the hull.
+            let lies = vec![-1_000; f];
+            let votes = units(&[vec![10; 2 * f + 1], lies].concat());
+            assert!(admissible_interval(&votes, 2 * f as u64).unwrap().0 < whole(10));
+        }
+    }
+
+    #[test]
+    fn means_do_not_overflow() {
+        let huge = Price::from_units(i128::MAX / 2);
+        assert_eq!(weighted_mean(&[(huge, u64::MAX / 2), (huge, u64::MAX / 2)]), Some(huge));
+        assert_eq!(weighted_mean(&units(&[1, 2, 6])), Some(whole(3)));
+        assert_eq!(
+            weighted_mean(&[(Price::from_units(-1), 1), (Price::from_units(0), 1)]),
+            Some(Price::from_units(-1))
+        );
+        assert_eq!(weighted_mean(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a1_order_does_not_matter(votes in votes(), seed: u64) {
+            let mut shuffled = votes.clone();
+            shuffled.sort_by_key(|&(p, w)| (p.units() ^ i128::from(seed)).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(w.into()));
+            prop_assert_eq!(lower_weighted_median(&votes), lower_weighted_median(&shuffled));
+            prop_assert_eq!(weighted_mean(&votes), weighted_mean(&shuffled));
+            prop_assert_eq!(admissible_interval(&votes, 5), admissible_interval(&shuffled, 5));
+        }
+
+        #[test]
+        fn a3_hull_by_weight(honest in votes(), lies in votes()) {
+            prop_assume!(weight_of(&lies) < weight_of(&honest));
+            let out = lower_weighted_median(&[honest.clone(), lies].concat()).unwrap();
+            let weighty = honest.iter().filter(|v| v.1 > 0).map(|v| v.0);
+            prop_assert!(weighty.clone().min().unwrap() <= out && out <= weighty.max().unwrap());
+        }
+
+        #[test]
+        fn a5_translation_and_scale(votes in votes(), shift in -1_000i64..1_000, scale in 1i64..1_000) {
+            let moved: Vec<Vote> = votes.iter().map(|&(p, w)| (p.scaled(scale.into(), 1).unwrap().plus(whole(shift)).unwrap(), w)).collect();
+            let want = lower_weighted_median(&votes).unwrap().scaled(scale.into(), 1).unwrap().plus(whole(shift)).unwrap();
+            prop_assert_eq!(lower_weighted_median(&moved), Some(want));
+        }
+
+        #[test]
+        fn a6_monotone_in_every_input(votes in votes(), at: prop::sample::Index, up in 0i64..100) {
+            let mut raised = votes.clone();
+            let at = at.index(votes.len());
+            raised[at].0 = raised[at].0.plus(whole(up)).unwrap();
+            prop_assert!(lower_weighted_median(&raised) >= lower_weighted_median(&votes));
+        }
+
+        #[test]
+        fn a7_one_input_moves_to_the_neighbour_at_most(values in prop::collection::vec(-50i64..50, 3..12), at: prop::sample::Index, to in -200i64..200) {
+            let mut sorted = values.clone();
+            sorted.sort_unstable();
+            let middle = (values.len() - 1) / 2;
+            let mut changed = values.clone();
+            changed[at.index(values.len())] = to;
+            let (low, high) = (whole(sorted[middle - 1]), whole(sorted[middle + 1]));
+            prop_assert!((low..=high).contains(&median(&changed)));
+        }
+
+        #[test]
+        fn a8_output_is_an_input(votes in votes()) {
+            let out = lower_weighted_median(&votes).unwrap();
+            prop_assert!(votes.iter().any(|&(p, w)| w > 0 && p == out));
+        }
+
+        #[test]
+        fn a11_interval_holds_every_subset(votes in prop::collection::vec((-9i64..9, 1u64..6).prop_map(|(v, w)| (whole(v), w)), 1..9), quorum in 1u64..30) {
+            let medians = medians_of_subsets(&votes, quorum);
+            let interval = admissible_interval(&votes, quorum);
+            prop_assert_eq!(medians.is_empty(), interval.is_none());
+            if let Some((low, high)) = interval {
+                prop_assert!(medians.iter().all(|m| (low..=high).contains(m)));
+            }
+        }
+
+        #[test]
+        fn a19_zero_weight_is_absent(votes in votes(), ghost in -100i64..100) {
+            let haunted = [votes.clone(), vec![(whole(ghost), 0)]].concat();
+            prop_assert_eq!(lower_weighted_median(&votes), lower_weighted_median(&haunted));
+            prop_assert_eq!(weighted_mean(&votes), weighted_mean(&haunted));
+            prop_assert_eq!(admissible_interval(&votes, 3), admissible_interval(&haunted, 3));
+        }
+    }
+}

@@ -6,7 +6,8 @@ use concurrence_crdt::Time;
 use ruint::aliases::U256;
 
 use crate::{
-    Attestation, AttestationError, ConversionGraph, Feed, FeedLegs, Leg, LegPrice, LegRecord, Point, Price, Quote, SourceId, Verdict,
+    Attestation, AttestationError, ConversionGraph, Feed, FeedLegs, Leg, LegPrice, LegRecord, Point, Price, Quote,
+    SourceId, Verdict,
     gate::gate,
     median::{Vote, lower_quantile, lower_weighted_median},
     sanity::leg_price,
@@ -163,14 +164,14 @@ pub fn observe<'q>(
         stays
     });
 
-    let record = |((leg, raw), (converted, verdict)): ((&Leg, Option<Price>), (Option<Price>, Verdict))| LegRecord {
+    let record = |(at, leg): (usize, &Leg)| LegRecord {
         source: leg.source,
         symbol: leg.symbol.clone(),
-        raw,
-        converted,
-        verdict,
+        raw: raw[at],
+        converted: converted[at],
+        verdict: verdicts[at],
     };
-    let legs = graph.legs().iter().zip(raw).zip(converted.into_iter().zip(verdicts)).map(record).collect();
+    let legs = graph.legs().iter().enumerate().map(record).collect();
     let feed = graph.feed();
     Observation { feed, outcome: conclude(&candidates, now, prior, params), legs: FeedLegs { feed, legs } }
 }
@@ -277,4 +278,223 @@ fn confidence_ppm(half_width: Price, price: Price) -> u32 {
     let share = U256::from(half_width.units().unsigned_abs()) * U256::from(1_000_000u32);
     let off = share.div_ceil(U256::from(price.units().unsigned_abs().max(1)));
     1_000_000u32.saturating_sub(u32::try_from(off).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{book, btc_usd, last, price};
+
+    const NOW: Time = Time::from_ms(1_000_000);
+
+    /// Source, market, weight.
+    type Row = (u8, &'static str, u32);
+
+    const USD: [Row; 3] = [(0, "BTC/USD", 1), (1, "BTC/USD", 1), (2, "BTC/USD", 1)];
+
+    fn leg(&(n, market, weight): &Row) -> Leg {
+        let (base, quote) = market.split_once('/').unwrap();
+        let (base, quote) = (base.parse().unwrap(), quote.parse().unwrap());
+        Leg {
+            source: SourceId::new(n).unwrap(),
+            venue: "v".to_owned(),
+            symbol: market.to_owned(),
+            base,
+            quote,
+            weight,
+            mirror: None,
+        }
+    }
+
+    fn seen(legs: Vec<Leg>, quotes: &[Option<Quote>], prior: &Prior) -> Observation {
+        let asked = legs.clone();
+        let graph = ConversionGraph::new(btc_usd(), legs, 1).unwrap();
+        let quote_of = |leg: &Leg| quotes[asked.iter().position(|l| l == leg).unwrap()].as_ref();
+        observe(&graph, NOW, quote_of, prior, &ObserveParams::default())
+    }
+
+    fn seen_usd(prices: [&str; 3]) -> Observation {
+        seen(USD.iter().map(leg).collect(), &prices.map(|p| Some(last(p, NOW))), &Prior::default())
+    }
+
+    fn verdicts(observation: &Observation) -> Vec<Verdict> {
+        observation.legs.legs.iter().map(|leg| leg.verdict).collect()
+    }
+
+    #[test]
+    fn a_price_of_enough_sources() {
+        let observation = seen_usd(["100", "101", "100.5"]);
+        let observed = observation.outcome.clone().unwrap();
+        assert_eq!((observed.price, observed.sources, observed.legs_used), (price("100.5"), 0b111, 3));
+        assert_eq!(observed.half_width, price("0.5"));
+        assert_eq!(observed.confidence_ppm, 995_024);
+        assert!(!observed.is_doubtful());
+        assert_eq!(observation.active_sources(), 3);
+        let attestation = observed.attest(btc_usd(), -8).unwrap();
+        assert_eq!((attestation.price(), attestation.half_width()), (price("100.5"), 498));
+    }
+
+    #[test]
+    fn below_the_source_quorum_nothing_is_published() {
+        let quotes = [Some(last("100", NOW)), None, Some(last("100", Time::from_ms(1)))];
+        let observation = seen(USD.iter().map(leg).collect(), &quotes, &Prior::default());
+        assert_eq!(observation.outcome, Err(Refused::TooFewSources { have: 1, need: 3 }));
+        assert_eq!(observation.active_sources(), 1);
+        assert_eq!(verdicts(&observation), [Verdict::Counted, Verdict::NoQuote, Verdict::TooOld]);
+        // Two legs of one venue are one source.
+        let rows = [(0, "BTC/USD", 1), (0, "BTC/USDT", 1), (0, "USDT/USD", 1), (1, "BTC/USD", 1)];
+        let quotes = ["100", "100", "1", "100"].map(|p| Some(last(p, NOW)));
+        let observation = seen(rows.iter().map(leg).collect(), &quotes, &Prior::default());
+        assert_eq!(observation.outcome, Err(Refused::TooFewSources { have: 2, need: 3 }));
+    }
+
+    #[test]
+    fn every_leg_has_a_verdict() {
+        let rows = [
+            (0, "BTC/USD", 1),
+            (1, "BTC/USD", 1),
+            (2, "BTC/USD", 1),
+            (3, "BTC/USD", 1),
+            (4, "BTC/USDT", 1),
+            (5, "BTC/USDC", 1),
+            (5, "USDC/USD", 1),
+            (6, "USDT/USD", 1),
+            (7, "BTC/USD", 1),
+            (8, "USDC/USDT", 1),
+        ];
+        let quotes = [
+            Some(last("100", NOW)),
+            Some(last("100.1", NOW)),
+            Some(book("102", "100", NOW)),
+            Some(last("120", NOW)),
+            Some(last("100", NOW)),
+            Some(last("100", NOW)),
+            Some(last("0", NOW)),
+            Some(last("1", NOW)),
+            Some(last("100", NOW.after_ms(SKEWED_MS))),
+            Some(last("1", NOW)),
+        ];
+        let observation = seen(rows.iter().map(leg).collect(), &quotes, &Prior::default());
+        use Verdict::{BeyondHops, Counted, Crossed, FromFuture, NoRate, NotPositive, Outlier, Rate};
+        let want = [Counted, Counted, Crossed, Outlier, Counted, NoRate, NotPositive, Rate, FromFuture, BeyondHops];
+        assert_eq!(verdicts(&observation), want);
+        assert_eq!(observation.outcome.unwrap().sources, 0b10011);
+    }
+
+    const SKEWED_MS: u64 = crate::SKEW_MAX_MS + 1;
+
+    #[test]
+    fn mirrors_count_once() {
+        let mut legs: Vec<Leg> =
+            [(0, "BTC/USD", 1), (0, "BTC/USDC", 9), (1, "BTC/USD", 1), (2, "BTC/USD", 1), (2, "USDC/USD", 1)]
+                .iter()
+                .map(leg)
+                .collect();
+        legs[0].mirror = Some(1);
+        legs[1].mirror = Some(1);
+        let quotes = ["100", "100", "101", "102", "1"].map(|p| Some(last(p, NOW)));
+        let observation = seen(legs.clone(), &quotes, &Prior::default());
+        // The first by symbol is the one that counts.
+        assert_eq!(verdicts(&observation)[..2], [Verdict::Counted, Verdict::Mirror]);
+        assert_eq!(observation.outcome.unwrap().legs_used, 3);
+        // Where it is away, the other stands in.
+        let mut quotes = quotes;
+        quotes[0] = None;
+        assert_eq!(verdicts(&seen(legs, &quotes, &Prior::default()))[..2], [Verdict::NoQuote, Verdict::Counted]);
+    }
+
+    #[test]
+    fn a_venue_counts_for_half_at_most() {
+        let rows = [(0, "BTC/USD", 1), (1, "BTC/USD", 1), (2, "BTC/USD", 100)];
+        let quotes = ["100", "101", "102"].map(|p| Some(last(p, NOW)));
+        let observation = seen(rows.iter().map(leg).collect(), &quotes, &Prior::default());
+        assert_eq!(observation.outcome.unwrap().price, price("101"));
+    }
+
+    #[test]
+    fn doubt() {
+        let doubts = |prior: Prior| {
+            let quotes = ["100", "100", "100"].map(|p| Some(last(p, NOW)));
+            seen(USD.iter().map(leg).collect(), &quotes, &prior).outcome.unwrap().doubts
+        };
+        let own = |at: u64, text: &str| Prior { own: Some((Time::from_ms(at), price(text))), peers: None };
+        let peers = |text: &str| Prior { own: None, peers: Some(price(text)) };
+        assert_eq!(doubts(Prior::default()), []);
+        assert_eq!(doubts(own(990_000, "84")), []);
+        assert_eq!(doubts(own(990_000, "83")), [Doubt::Moved { ppm: 204_819 }]);
+        assert_eq!(doubts(own(969_999, "83")), []);
+        assert_eq!(doubts(peers("124")), []);
+        assert_eq!(doubts(peers("126")), [Doubt::FarFromPeers { ppm: 206_349 }]);
+
+        // Books so wide that the price is off by 6 %.
+        let wide = [(); 3].map(|()| Some(book("94", "106", NOW)));
+        let observed = seen(USD.iter().map(leg).collect(), &wide, &Prior::default()).outcome.unwrap();
+        assert_eq!((observed.confidence_ppm, observed.doubts.clone()), (940_000, vec![Doubt::LowConfidence]));
+        assert!(observed.attest(btc_usd(), -8).unwrap().is_doubtful());
+    }
+
+    #[test]
+    fn a13_what_does_not_fit_is_refused_and_never_clamped() {
+        let huge = seen_usd(["9e19", "9e19", "9e19"]).outcome.unwrap();
+        assert!(matches!(huge.attest(btc_usd(), -8), Err(AttestationError::TooLarge(_))));
+        let tiny = seen_usd(["1e-18", "1e-18", "1e-18"]).outcome.unwrap();
+        assert!(matches!(tiny.attest(btc_usd(), -8), Err(AttestationError::Vanishes(_))));
+        assert_eq!(tiny.confidence_ppm, 1_000_000);
+    }
+
+    proptest! {
+        #[test]
+        fn a9_the_price_is_within_the_quartiles_of_the_votes(legs in prop::collection::vec((1i128..1_000, 0i128..50, 1u32..9), 1..12)) {
+            let candidates: Vec<_> = legs.iter().enumerate().map(|(at, &(p, half, weight))| Candidate {
+                leg: at,
+                source: SourceId::new(u8::try_from(at).unwrap()).unwrap(),
+                price: Price::from_units(p),
+                half_spread: Price::from_units(half.min(p)),
+                weight,
+            }).collect();
+            let weights = capped_weights(&candidates);
+            let votes: Vec<Vote> = candidates.iter().zip(&weights).map(|(c, &w)| (c.price, w)).collect();
+            let price = lower_weighted_median(&votes).unwrap();
+            let thrice: Vec<Vote> = candidates.iter().zip(&weights).flat_map(|(c, &w)| {
+                let half = c.half_spread;
+                [c.price, c.price.minus(half).unwrap(), c.price.plus(half).unwrap()].map(|p| (p, w))
+            }).collect();
+            let (low, high) = (lower_quantile(&thrice, 1, 4).unwrap(), lower_quantile(&thrice, 3, 4).unwrap());
+            prop_assert!(low <= price && price <= high);
+            let width = half_width(&candidates, &weights, price);
+            prop_assert!(price.minus(width).unwrap() <= low && high <= price.plus(width).unwrap());
+        }
+
+        #[test]
+        fn a19_no_venue_outweighs_the_others(legs in prop::collection::vec((0u8..4, 1u32..=u32::MAX), 1..40)) {
+            let candidates: Vec<_> = legs.iter().map(|&(n, weight)| Candidate {
+                leg: 0, source: SourceId::new(n).unwrap(), price: Price::ONE, half_spread: Price::ZERO, weight,
+            }).collect();
+            let mut venues: BTreeMap<SourceId, u64> = BTreeMap::new();
+            for (candidate, weight) in candidates.iter().zip(capped_weights(&candidates)) {
+                *venues.entry(candidate.source).or_default() += weight;
+            }
+            let total: u64 = venues.values().sum();
+            // Scaling rounds each leg down by less than one of 2^20 parts of a weight.
+            let rounding = legs.len() as u64;
+            prop_assert!(venues.len() == 1 || venues.values().all(|&w| 2 * w <= total + rounding));
+        }
+
+        #[test]
+        fn any_quotes_give_an_answer(units in prop::collection::vec((any::<i128>(), any::<i128>(), any::<i128>(), any::<u64>()), 5)) {
+            let rows = [(0, "BTC/USD", 1), (1, "BTC/USDT", 1), (2, "BTC/USD", u32::MAX), (2, "USDT/USD", 1), (3, "USDT/USD", 1)];
+            let quotes: Vec<_> = units.iter().map(|&(bid, ask, last, at)| Some(Quote {
+                bid: Some(Price::from_units(bid)),
+                ask: Some(Price::from_units(ask)),
+                last: Some(Price::from_units(last)),
+                volume: None,
+                venue_time: (at % 2 == 0).then(|| Time::from_ms(at)),
+                received: NOW,
+            })).collect();
+            let observation = seen(rows.iter().map(leg).collect(), &quotes, &Prior { own: Some((NOW, Price::MAX)), peers: Some(Price::ZERO) });
+            prop_assert_eq!(observation.legs.legs.len(), rows.len());
+        }
+    }
 }

@@ -128,18 +128,18 @@ impl Price {
 
 /// Joins the digits around the point into 1e-18 units, shifted by `exponent` decimal places.
 fn assemble(whole: &str, fraction: &str, exponent: i32) -> Result<i128, PriceError> {
-    // Lengths are below PRICE_TEXT_LEN_MAX, so neither conversion nor sum can overflow.
-    let point = whole.len() as i32 + exponent + PRICE_DECIMALS as i32;
+    // Lengths are at most PRICE_TEXT_LEN_MAX and exponents below 128, so the sum cannot overflow.
+    let len = i32::try_from(whole.len()).map_err(|_| PriceError::Overflow)?;
+    let point = len + exponent + PRICE_DECIMALS.cast_signed();
     let digits = whole.bytes().chain(fraction.bytes());
     let mut units: i128 = 0;
-    for (at, digit) in (0i32..).zip(digits.chain(std::iter::repeat_n(b'0', usize::try_from(point.max(0)).unwrap_or(0)))) {
+    for (at, digit) in (0i32..).zip(digits.chain(std::iter::repeat_n(b'0', usize::try_from(point.max(0)).unwrap_or(0))))
+    {
         if at >= point {
             break;
         }
-        units = units
-            .checked_mul(10)
-            .and_then(|u| u.checked_add(i128::from(digit - b'0')))
-            .ok_or(PriceError::Overflow)?;
+        units =
+            units.checked_mul(10).and_then(|u| u.checked_add(i128::from(digit - b'0'))).ok_or(PriceError::Overflow)?;
     }
     Ok(units)
 }

@@ -238,8 +238,11 @@ pub fn cap_weights(weights: &[u64]) -> Vec<u64> {
         return weights.to_vec();
     }
     let below_third = |c: u64| 3 * u128::from(c) < weights.iter().map(|&w| u128::from(w.min(c))).sum::<u128>();
+    if below_third(greatest) {
+        return weights.to_vec();
+    }
     // sum of min(w, c) - 3c is concave in c, zero at 0 and positive at 1 (four weights or more): those c form 1..=cap.
-    let (mut cap, mut above) = (1, greatest.saturating_add(1));
+    let (mut cap, mut above) = (1, greatest);
     while above - cap > 1 {
         let middle = cap + (above - cap) / 2;
         if below_third(middle) { cap = middle } else { above = middle }
@@ -259,4 +262,107 @@ fn excerpt(text: &str) -> String {
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend((text.len() as u64).to_be_bytes());
     bytes.extend(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{author, epoch, member, registry};
+
+    fn refused(change: impl FnOnce(&mut Vec<Member>)) -> RegistryError {
+        let mut members: Vec<_> = (0..4).map(|n| member(n, 1)).collect();
+        change(&mut members);
+        Registry::new("test".to_owned(), NetworkId::from_bytes([9; 32]), vec![members]).unwrap_err()
+    }
+
+    #[test]
+    fn what_must_be_ones_own_is_not_shared() {
+        let field = |change: fn(&mut Vec<Member>)| match refused(change) {
+            RegistryError::Repeated { field, .. } => field,
+            other => panic!("{other}"),
+        };
+        assert_eq!(field(|m| m[1].author = author(0)), "author key");
+        assert_eq!(field(|m| m[1].evm = m[0].evm), "EVM address");
+        assert_eq!(field(|m| m[1].peer = m[0].peer.clone()), "peer id");
+        assert_eq!(field(|m| m[1].name = m[0].name.clone()), "name");
+    }
+
+    #[test]
+    fn out_of_bounds_is_refused() {
+        assert!(matches!(refused(|m| m.clear()), RegistryError::Members { members: 0, .. }));
+        assert!(matches!(refused(|m| m[0].weight = 0), RegistryError::Weight { weight: 0, .. }));
+        assert!(matches!(refused(|m| m[0].weight = WEIGHT_MAX + 1), RegistryError::Weight { .. }));
+        assert!(matches!(refused(|m| m[0].name = String::new()), RegistryError::Name(_)));
+        assert!(matches!(refused(|m| m[0].name = "a b".to_owned()), RegistryError::Name(_)));
+        assert!(matches!(refused(|m| m[0].peer = "x".repeat(PEER_LEN_MAX + 1)), RegistryError::Peer(_)));
+        let many = |n| Registry::new("test".to_owned(), NetworkId::from_bytes([0; 32]), vec![vec![member(1, 1)]; n]);
+        assert_eq!(many(0), Err(RegistryError::Epochs(0)));
+        assert!(many(EPOCHS_MAX).is_ok());
+        assert_eq!(many(EPOCHS_MAX + 1), Err(RegistryError::Epochs(EPOCHS_MAX + 1)));
+        let full = registry(&[1; MEMBERS_MAX]);
+        assert_eq!(full.newest().1.members().len(), MEMBERS_MAX);
+        assert!(Registry::new("a b".to_owned(), NetworkId::from_bytes([0; 32]), vec![vec![member(1, 1)]]).is_err());
+    }
+
+    #[test]
+    fn digest_covers_everything_but_the_order_given() {
+        let build = |epochs: Vec<Vec<Member>>| {
+            Registry::new("test".to_owned(), NetworkId::from_bytes([9; 32]), epochs).unwrap().digest()
+        };
+        let base = || vec![member(1, 5), member(2, 6)];
+        let mut reversed = base();
+        reversed.reverse();
+        assert_eq!(build(vec![base()]), build(vec![reversed]));
+        let changes: [fn(&mut Member); 5] = [
+            |m| m.name.push('x'),
+            |m| m.author = author(7),
+            |m| m.evm = Address::from_bytes([7; 20]),
+            |m| m.peer.push('x'),
+            |m| m.weight = 7,
+        ];
+        let mut digests = BTreeSet::from([build(vec![base()]), build(vec![base(), base()])].map(|d| *d.as_bytes()));
+        for change in changes {
+            let mut changed = base();
+            change(&mut changed[0]);
+            digests.insert(*build(vec![changed]).as_bytes());
+        }
+        assert_eq!(digests.len(), 7);
+    }
+
+    #[test]
+    fn a_epoch_knows_its_members() {
+        let epoch = epoch(&[1, 1, 1]);
+        assert!(!epoch.has_fault_tolerance());
+        assert_eq!(epoch.member(&author(2)).unwrap().name, "oracle_2");
+        assert_eq!(epoch.member(&author(9)), None);
+        assert_eq!(registry(&[1, 2, 3, 4]).membership().newest().1.len(), 4);
+    }
+
+    #[test]
+    fn a19_small_registries_are_not_capped() {
+        assert_eq!(cap_weights(&[100, 1, 1]), [100, 1, 1]);
+        assert_eq!(cap_weights(&[100, 1, 1, 0]), [100, 1, 1, 0]);
+        assert_eq!(cap_weights(&[100, 1, 1, 1]), [1, 1, 1, 1]);
+        assert_eq!(cap_weights(&[100, 10, 10, 10, 10]), [19, 10, 10, 10, 10]);
+        assert_eq!(cap_weights(&[]), [0u64; 0]);
+        assert_eq!(cap_weights(&[u64::MAX; 4]), [u64::MAX; 4]);
+    }
+
+    proptest! {
+        #[test]
+        fn a19_capped_weights_are_below_a_third_and_as_great_as_can_be(weights in prop::collection::vec(1..=WEIGHT_MAX, 4..40)) {
+            let capped = cap_weights(&weights);
+            let total: u64 = capped.iter().sum();
+            prop_assert!(capped.iter().all(|&c| c > 0 && 3 * c < total));
+            prop_assert!(capped.iter().zip(&weights).all(|(&c, &w)| c <= w));
+            // A cap greater by one would not do, unless none binds.
+            let cap = *capped.iter().max().unwrap() + 1;
+            if capped != weights {
+                let total: u64 = weights.iter().map(|&w| w.min(cap)).sum();
+                prop_assert!(3 * cap >= total);
+            }
+        }
+    }
 }

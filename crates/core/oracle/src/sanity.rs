@@ -13,7 +13,7 @@ pub struct LegPrice {
     pub half_spread: Price,
 }
 
-/// A venue's clock may be this far ahead of ours: the bound on clock error that notes on exchange practice give.
+/// A venue's clock may be this far ahead of ours: two clocks kept by NTP are well within it. A guess.
 pub const SKEW_MAX_MS: u64 = 2_000;
 
 /// The price of a quote that is fresh, uncrossed and positive, or why there is none.
@@ -46,4 +46,59 @@ pub fn leg_price(quote: &Quote, now: Time, max_age_ms: u64) -> Result<LegPrice, 
     let price = quote.last.map_or_else(|| bid.midpoint(ask), |last| last.clamp(bid, ask));
     let half_spread = Price::from_units((ask.units() - bid.units() + 1) / 2); // both positive: the difference fits
     Ok(LegPrice { price, half_spread })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{book, last, price};
+
+    const NOW: Time = Time::from_ms(100_000);
+    const MAX_AGE_MS: u64 = 30_000;
+
+    fn stated(quote: &Quote) -> Result<String, Verdict> {
+        leg_price(quote, NOW, MAX_AGE_MS).map(|p| p.price.to_string())
+    }
+
+    #[test]
+    fn the_price_is_the_median_of_bid_ask_and_last() {
+        let with_last = |text: &str| Quote { last: Some(price(text)), ..book("10", "12", NOW) };
+        assert_eq!(stated(&with_last("11.5")), Ok("11.5".to_owned()));
+        assert_eq!(stated(&with_last("50")), Ok("12".to_owned()));
+        assert_eq!(stated(&with_last("1")), Ok("10".to_owned()));
+        assert_eq!(stated(&book("10", "12", NOW)), Ok("11".to_owned()));
+        assert_eq!(stated(&last("7", NOW)), Ok("7".to_owned()));
+        assert_eq!(stated(&Quote { bid: None, ..with_last("9") }), Ok("9".to_owned()));
+        assert_eq!(stated(&Quote { bid: None, ..book("10", "12", NOW) }), Err(Verdict::NoPrice));
+        assert_eq!(leg_price(&book("10", "12", NOW), NOW, 0).unwrap().half_spread, price("1"));
+    }
+
+    #[test]
+    fn crossed_and_not_positive_is_refused() {
+        assert_eq!(stated(&book("12", "10", NOW)), Err(Verdict::Crossed));
+        assert_eq!(stated(&book("10", "10", NOW)), Ok("10".to_owned()));
+        for bad in ["0", "-1"] {
+            assert_eq!(stated(&last(bad, NOW)), Err(Verdict::NotPositive));
+            assert_eq!(stated(&book(bad, "10", NOW)), Err(Verdict::NotPositive));
+            assert_eq!(stated(&Quote { last: Some(price(bad)), ..book("10", "12", NOW) }), Err(Verdict::NotPositive));
+        }
+        let limit = Quote { bid: Some(Price::from_units(1)), ask: Some(Price::MAX), ..last("1", NOW) };
+        assert!(leg_price(&limit, NOW, 0).is_ok());
+    }
+
+    #[test]
+    fn freshness_is_by_the_venues_time_where_it_gives_one() {
+        let at = |received: u64, venue: Option<u64>| {
+            let quote = Quote { venue_time: venue.map(Time::from_ms), ..last("1", Time::from_ms(received)) };
+            stated(&quote).err()
+        };
+        assert_eq!(at(70_000, None), None);
+        assert_eq!(at(69_999, None), Some(Verdict::TooOld));
+        // A frozen exchange that still answers.
+        assert_eq!(at(100_000, Some(69_999)), Some(Verdict::TooOld));
+        assert_eq!(at(100_000, Some(102_000)), None);
+        assert_eq!(at(100_000, Some(102_001)), Some(Verdict::FromFuture));
+        assert_eq!(at(100_000, Some(u64::MAX)), Some(Verdict::FromFuture));
+        assert_eq!(at(100_000, Some(0)), Some(Verdict::TooOld));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use concurrence_crdt::{AuthorKey, Bucket, ForkProof, Invalid, Op, Place, VerifiedOp};
+use concurrence_crdt::{AuthorKey, Bucket, ForkProof, Invalid, Op, OpId, Place, VerifiedOp};
 
 use crate::{
     Event, Frame, Now, Output, Peer, Replica, StoreRequest, Verdict, Write, frame::decode_proof, session::PullCause,
@@ -85,6 +85,8 @@ impl Replica {
                     self.pull(peer, PullCause::Gap);
                     Verdict::Accept
                 }
+                // No quota bounds what declares the future: it waits here and is not spread.
+                Placed::Held => Verdict::Ignore,
                 Placed::Taken => Verdict::Accept,
             },
             Err(_) => self.refuse(peer, Reason::Signature),
@@ -129,9 +131,12 @@ impl Replica {
         if self.config.members.number(&op.header().log.author).is_none() {
             return Err(Reason::Stranger);
         }
-        match self.history.place(op.header(), op.id()) {
+        let (log, seq, id) = (op.header().log, op.header().seq, op.id());
+        match self.history.place(op.header(), id) {
             Place::Held => Err(Reason::Duplicate),
-            Place::Forked if self.is_quarantine_full(op.header().log.author) => Err(Reason::Forked),
+            Place::Forked if self.is_quarantined(log.author, id) => Err(Reason::Duplicate),
+            Place::Forked if self.is_quarantine_full(log.author) => Err(Reason::Forked),
+            _ if self.ahead.contains(log, seq, id) || self.held.contains(log, seq, id) => Err(Reason::Duplicate),
             _ => Ok(op),
         }
     }
@@ -139,11 +144,15 @@ impl Replica {
     /// Puts a verified operation where it belongs.
     pub(crate) fn place_verified(&mut self, op: VerifiedOp) -> Placed {
         let (header, id) = (op.op().header(), op.op().id());
-        if header.declared.bucket() > Self::last_admissible(self.now) {
-            self.held.keep(op);
+        let place = self.history.place(header, id);
+        if matches!(place, Place::Next | Place::Ahead) && self.is_foreign_own(&op) {
             return Placed::Taken;
         }
-        match self.history.place(header, id) {
+        if header.declared.bucket() > Self::last_admissible(self.now) {
+            self.held.keep(op);
+            return Placed::Held;
+        }
+        match place {
             Place::Next => self.admit_chain(op),
             Place::Held => Placed::Taken,
             Place::Forked => {
@@ -164,17 +173,20 @@ impl Replica {
         }
     }
 
-    /// Admits an operation and whatever was waiting for it.
+    /// Admits an operation and whatever was waiting for it. The verdict is on the operation itself.
     fn admit_chain(&mut self, first: VerifiedOp) -> Placed {
-        let log = first.op().header().log;
+        let (log, first_seq) = (first.op().header().log, first.op().header().seq);
         let mut next = Some(first);
         let mut placed = Placed::Taken;
         while let Some(op) = next {
-            if self.is_foreign_own(&op) {
-                return Placed::Taken;
-            }
             if self.history.admit(&op).is_err() {
-                placed = Placed::Invalid;
+                // The log ends before it, and it waits: any other operation at its position proves a fork, whichever of
+                // the two came first, and whether or not the other one is valid (CRDT-1).
+                if self.convict_by_waiting(&op) {
+                    return Placed::Taken;
+                }
+                placed = if op.op().header().seq == first_seq { Placed::Invalid } else { Placed::Taken };
+                self.ahead.keep(op);
                 break;
             }
             let token = self.new_token();
@@ -283,16 +295,19 @@ impl Replica {
     }
 
     fn is_quarantine_full(&self, author: AuthorKey) -> bool {
-        self.quarantined.get(&author).is_some_and(|&n| n >= QUARANTINE_OPS_MAX)
+        self.quarantined.get(&author).is_some_and(|ids| ids.len() >= QUARANTINE_OPS_MAX)
+    }
+
+    fn is_quarantined(&self, author: AuthorKey, id: OpId) -> bool {
+        self.quarantined.get(&author).is_some_and(|ids| ids.contains(&id))
     }
 
     /// Keeps an operation of a forked author, invisible but findable by id.
     fn quarantine(&mut self, op: &VerifiedOp) {
         let author = op.op().header().log.author;
-        if self.is_quarantine_full(author) {
+        if self.is_quarantine_full(author) || !self.quarantined.entry(author).or_default().insert(op.op().id()) {
             return;
         }
-        *self.quarantined.entry(author).or_default() += 1;
         let token = self.new_token();
         let writes = vec![Write::Quarantine { author, id: op.op().id(), bytes: Arc::clone(op.op().bytes()) }];
         self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: false }));
@@ -301,6 +316,19 @@ impl Replica {
     /// The last minute whose operations are admitted now.
     pub(crate) fn last_admissible(now: Now) -> Bucket {
         now.wall.after_ms(BUCKETS_AHEAD_MAX * concurrence_crdt::BUCKET_MS).bucket()
+    }
+
+    /// Checks the history, and that everything peers can fill is within its cap (SYNC-4).
+    pub fn check_invariants(&self) {
+        self.history.check_invariants();
+        self.ahead.check_invariants();
+        self.held.check_invariants();
+        assert!(self.quarantined.values().all(|ids| ids.len() <= QUARANTINE_OPS_MAX), "SYNC-4: quarantine");
+        let (authors, sessions) = (self.config.members.authors().len(), self.sessions.len());
+        assert!(self.quarantined.len() <= authors, "SYNC-4: quarantined authors");
+        assert!(self.convicting.len() <= authors, "SYNC-4: look-ups of conflicts");
+        assert!(self.serving.len() <= sessions, "SYNC-4: answers under way");
+        assert!(self.fetching.len() <= sessions, "SYNC-4: fetches under way");
     }
 
     fn history_changed(&self) {
@@ -313,8 +341,10 @@ impl Replica {
 /// What became of a verified operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
-    /// Admitted, held, quarantined or under look-up: news, and nobody's fault.
+    /// Admitted, quarantined or under look-up: news, and nobody's fault.
     Taken,
+    /// Kept until its minute has come.
+    Held,
     /// Kept until what is missing before it arrives.
     Ahead,
     /// Never valid.

@@ -30,8 +30,17 @@ pub struct OwnLog {
 #[derive(Clone, Debug)]
 enum State {
     Append,
-    Listen { until_mono_ms: u64 },
-    Recover { answered: BTreeSet<AuthorKey> },
+    Listen {
+        until_mono_ms: u64,
+    },
+    Recover {
+        /// Members that sent everything they hold beyond our frontier.
+        answered: BTreeSet<AuthorKey>,
+        /// Whether that is more than two thirds of the weight.
+        is_enough: bool,
+        /// Until when a key that was thought fresh listens all the same: another process may be writing with it.
+        until_mono_ms: u64,
+    },
 }
 
 /// How much later than this process's start an own operation must be declared to have been written by another process.
@@ -43,8 +52,8 @@ impl OwnLog {
     pub fn new(start: OwnStart, now: Now, fresh_listen_ms: u64) -> Self {
         let state = match start {
             OwnStart::Append => State::Append,
-            OwnStart::Fresh => State::Listen { until_mono_ms: now.mono_ms + fresh_listen_ms },
-            OwnStart::Recover => State::Recover { answered: BTreeSet::new() },
+            OwnStart::Fresh => State::Listen { until_mono_ms: now.mono_ms.saturating_add(fresh_listen_ms) },
+            OwnStart::Recover => State::recover(now.mono_ms),
         };
         Self { state, started: now.wall }
     }
@@ -56,31 +65,33 @@ impl OwnLog {
 
     /// Ends listening when its time has come.
     pub fn on_time(&mut self, now: Now) {
-        if matches!(self.state, State::Listen { until_mono_ms } if now.mono_ms >= until_mono_ms) {
-            self.state = State::Append;
+        match self.state {
+            State::Listen { until_mono_ms } | State::Recover { is_enough: true, until_mono_ms, .. }
+                if now.mono_ms >= until_mono_ms =>
+            {
+                self.state = State::Append;
+            }
+            _ => {}
         }
     }
 
     /// An own operation came from a peer. Returns whether that means that the key is in use elsewhere.
     pub fn found_own_op(&mut self, declared: Time) -> bool {
-        if matches!(self.state, State::Append) {
-            return true;
-        }
-        if matches!(self.state, State::Listen { .. }) {
-            self.state = State::Recover { answered: BTreeSet::new() };
+        match self.state {
+            State::Append => return true,
+            State::Listen { until_mono_ms } => self.state = State::recover(until_mono_ms),
+            State::Recover { .. } => {}
         }
         declared > self.started.after_ms(STARTED_SLACK_MS)
     }
 
     /// A member has sent everything it holds beyond our frontier.
     pub fn answered(&mut self, member: AuthorKey, own: AuthorKey, committee: &Committee) {
-        let State::Recover { answered } = &mut self.state else { return };
+        let State::Recover { answered, is_enough, .. } = &mut self.state else { return };
         if member != own {
             answered.insert(member);
         }
-        if self.may_append(committee).is_ok() {
-            self.state = State::Append;
-        }
+        *is_enough = committee.is_quorum(weight_of(answered, committee));
     }
 
     /// Whether the own log may be appended to.
@@ -88,15 +99,22 @@ impl OwnLog {
         match &self.state {
             State::Append => Ok(()),
             State::Listen { .. } => Err(CannotAppend::Listening),
-            State::Recover { answered } => {
-                let weight = answered.iter().map(|a| committee.weight(a)).sum();
+            State::Recover { is_enough: true, .. } => Err(CannotAppend::Listening),
+            State::Recover { answered, .. } => {
+                let answered = weight_of(answered, committee);
                 let needed = u64::try_from(u128::from(committee.total()) * 2 / 3 + 1).unwrap_or(u64::MAX);
-                if committee.is_quorum(weight) {
-                    Ok(())
-                } else {
-                    Err(CannotAppend::Recovering { answered: weight, needed })
-                }
+                Err(CannotAppend::Recovering { answered, needed })
             }
         }
     }
+}
+
+impl State {
+    fn recover(until_mono_ms: u64) -> Self {
+        Self::Recover { answered: BTreeSet::new(), is_enough: false, until_mono_ms }
+    }
+}
+
+fn weight_of(members: &BTreeSet<AuthorKey>, committee: &Committee) -> u64 {
+    members.iter().fold(0, |sum, member| sum.saturating_add(committee.weight(member)))
 }

@@ -1,12 +1,12 @@
 //! A replica: one [`History`] and the conversations that keep it equal to its peers'.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use concurrence_crdt::{
-    AuthorKey, Digest, ForkProof, Header, History, LogKey, Membership, NetworkId, OpId, Time, VerifiedOp,
+    AuthorKey, Digest, ForkProof, Header, History, LogKey, Membership, NetworkId, Op, OpId, Place, Time, VerifiedOp,
 };
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
 ///
 /// Operations reach the [`History`] only through here: decoded, verified, judged. Foreign ones count at once and are written
 /// behind; own ones are durable before anyone, this replica's views included, sees them.
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) config: Config,
     pub(crate) now: Now,
@@ -38,8 +39,8 @@ pub struct Replica {
     pub(crate) fetching: BTreeMap<Token, Peer>,
     /// The own operation being made durable.
     pub(crate) appending: Option<(Token, VerifiedOp)>,
-    /// How many operations of each forked author are quarantined.
-    pub(crate) quarantined: BTreeMap<AuthorKey, usize>,
+    /// Which operations of each forked author are quarantined.
+    pub(crate) quarantined: BTreeMap<AuthorKey, BTreeSet<OpId>>,
     pub(crate) next_sync_ms: u64,
     pub(crate) last_synced: Option<Peer>,
     tokens: u64,
@@ -192,8 +193,8 @@ pub enum CannotAppend {
     /// The clock is off.
     #[error("clock is {0} ms off the median of its peers, at most {CLOCK_OFFSET_MAX_MS} is allowed")]
     Clock(i64),
-    /// All logs are stuck in the future, or their quota of this minute is used up.
-    #[error("no log can take an operation in this minute")]
+    /// All logs are stuck in the future, or their quota of this minute is used up; or the payload is longer than one may be.
+    #[error("no log can take the operation in this minute")]
     NoLog,
     /// The author is forked.
     #[error("the own log is forked")]
@@ -281,6 +282,9 @@ impl Replica {
     /// payload speaks of, the present or a little before.
     pub fn next_header(&self, kind: u16, payload: &[u8], declared: Time) -> Result<Header, CannotAppend> {
         let author = self.may_append()?;
+        if payload.len() > concurrence_crdt::PAYLOAD_LEN_MAX {
+            return Err(CannotAppend::NoLog);
+        }
         let (epoch, _) = self.config.members.newest();
         let refs = Vec::new();
         let draft = |log: LogKey| {
@@ -319,7 +323,7 @@ impl Replica {
             return Err(CannotAppend::Forked);
         }
         self.own.may_append(&committee)?;
-        if let Some(offset) = self.clock_offset_ms().filter(|o| o.abs() > CLOCK_OFFSET_MAX_MS) {
+        if let Some(offset) = self.clock_offset_ms().filter(|o| o.unsigned_abs() > CLOCK_OFFSET_MAX_MS.unsigned_abs()) {
             return Err(CannotAppend::Clock(offset));
         }
         if self.appending.is_some() {
@@ -331,9 +335,15 @@ impl Replica {
     /// Appends an own operation made from [`next_header`](Self::next_header): durable first, then admitted and broadcast.
     /// One that no longer fits (time passed, the log moved) is dropped, which forks nothing since nobody saw it.
     pub fn append(&mut self, op: VerifiedOp) -> Result<(), CannotAppend> {
-        self.may_append()?;
-        if self.history.place(op.op().header(), op.op().id()) != concurrence_crdt::Place::Next {
+        let author = self.may_append()?;
+        let (header, id, bytes) = (op.op().header(), op.op().id(), op.op().bytes());
+        if header.log.author != author || self.history.place(header, id) != Place::Next {
             return Err(CannotAppend::Busy);
+        }
+        // What any peer would refuse must never stand in the own log: nothing could follow it.
+        let extended = self.history.tail(header.log).extended(header, id, bytes.len(), &self.config.members);
+        if extended.is_err() || Op::decode(bytes, self.config.network).is_err() {
+            return Err(CannotAppend::NoLog);
         }
         let token = self.new_token();
         let writes = vec![Self::row(&op)];
@@ -342,11 +352,13 @@ impl Replica {
         Ok(())
     }
 
-    /// How far the median peer's clock is ahead of this node's, in milliseconds; `None` without peers.
+    /// How far the median peer's clock is ahead of this node's, in milliseconds; `None` without peers. Of two in the middle
+    /// the one nearer to this node's own clock: half of its peers cannot talk it out of appending.
     pub fn clock_offset_ms(&self) -> Option<i64> {
         let mut offsets: Vec<_> = self.sessions.values().filter_map(|s| s.clock_offset_ms).collect();
         offsets.sort_unstable();
-        offsets.get(offsets.len() / 2).copied()
+        let low = offsets.len().saturating_sub(1) / 2;
+        offsets.get(low..=offsets.len() / 2)?.iter().copied().min_by_key(|o| o.unsigned_abs())
     }
 
     /// What is known of each connected peer.
@@ -387,7 +399,7 @@ impl Replica {
             self.place_verified(op);
         });
         if self.now.mono_ms >= self.next_sync_ms {
-            self.next_sync_ms = self.now.mono_ms + self.config.sync_interval_ms;
+            self.next_sync_ms = self.now.mono_ms.saturating_add(self.config.sync_interval_ms);
             self.sync_round();
         }
     }

@@ -197,7 +197,7 @@ impl Replica {
         if busy || early || session.pull_until_ms.is_some() {
             return;
         }
-        session.pull_until_ms = Some(now.mono_ms + PULL_TIMEOUT_MS);
+        session.pull_until_ms = Some(now.mono_ms.saturating_add(PULL_TIMEOUT_MS));
         let credit = u32::try_from(DELTA_BYTES_MAX).unwrap_or(u32::MAX);
         let frontier = self.history.frontier();
         self.send(peer, &Frame::Pull { now: now.wall, credit, frontier });
@@ -306,10 +306,8 @@ impl Replica {
     pub(crate) fn delta(&mut self, peer: Peer, delta: Delta) {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(&peer) else { return };
-        if session.pull_until_ms.take().is_none() {
-            // Unasked, or too late: what it carries is judged like anything else, but it answers nothing.
-            session.pause(now.mono_ms);
-        }
+        // Unasked, or too late: what it carries is judged like anything else, but it answers nothing.
+        let was_asked = session.pull_until_ms.take().is_some();
         session.heard(now.wall, delta.now, delta.digest);
         let author = session.author;
         let before = (self.history.ops(), self.history.forked().count());
@@ -323,8 +321,11 @@ impl Replica {
         }
         if delta.more && progressed {
             self.pull(peer, PullCause::More);
-        } else if !delta.more
+        } else if was_asked
+            && !delta.more
             && let (Some(member), Some(own)) = (author, self.config.own)
+            // Own operations still wait for others before them: the own log goes on elsewhere.
+            && !self.ahead.has_any_of(own)
         {
             let (_, committee) = self.config.members.newest();
             self.own.answered(member, own, &committee);
@@ -348,6 +349,6 @@ impl Session {
     fn pause(&mut self, now_mono_ms: u64) {
         let pause = (IDLE_PAUSE_MS << self.idle_pulls.min(16)).min(IDLE_PAUSE_MAX_MS);
         self.idle_pulls = self.idle_pulls.saturating_add(1);
-        self.pull_after_ms = now_mono_ms + pause;
+        self.pull_after_ms = now_mono_ms.saturating_add(pause);
     }
 }

@@ -12,7 +12,7 @@ pub const WAITING_OPS_MAX: usize = 64;
 pub const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// Waiting operations, by log, position and id.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Waiting {
     ops: BTreeMap<(LogKey, u64, OpId), VerifiedOp>,
     used: BTreeMap<AuthorKey, Used>,
@@ -72,6 +72,27 @@ impl Waiting {
     pub fn drop_below(&mut self, log: LogKey, seq: u64) {
         let gone: Vec<_> = self.ops.range((log, 0, LOW)..(log, seq, LOW)).map(|(&key, _)| key).collect();
         gone.into_iter().for_each(|key| drop(self.remove(key)));
+    }
+
+    /// Whether this very operation waits: another copy of it is not worth a signature check.
+    pub fn contains(&self, log: LogKey, seq: u64, id: OpId) -> bool {
+        self.ops.contains_key(&(log, seq, id))
+    }
+
+    /// Whether any operation of an author waits.
+    pub fn has_any_of(&self, author: AuthorKey) -> bool {
+        self.used.contains_key(&author)
+    }
+
+    /// Checks that no author is over its share, and that the shares add up (SYNC-4).
+    pub fn check_invariants(&self) {
+        for (&author, used) in &self.used {
+            let ops: Vec<_> = self.ops.range(first_of(author)..=last_of(author)).map(|(_, op)| op).collect();
+            let bytes: usize = ops.iter().map(|op| op.op().bytes().len()).sum();
+            assert_eq!((used.ops, used.bytes), (ops.len(), bytes), "SYNC-4: share of {author:?}");
+            assert!(!self.is_over(author), "SYNC-4: {author:?} is over its share");
+        }
+        assert_eq!(self.used.values().map(|u| u.ops).sum::<usize>(), self.ops.len(), "SYNC-4: shares");
     }
 
     /// How many operations wait.

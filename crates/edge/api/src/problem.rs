@@ -122,23 +122,34 @@ impl ProblemKind {
     }
 
     /// The problem document for one request.
-    pub(crate) fn at(self, instance: &str, detail: impl Into<String>) -> Problem {
+    pub(crate) fn at(self, instance: &str, detail: impl Into<String>) -> Refusal {
         let (slug, status, title, _) = self.parts();
-        Problem {
+        Refusal(Box::new(Problem {
             type_uri: format!("/problems/{slug}"),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
             instance: instance.to_owned(),
             known_feeds: Vec::new(),
-        }
+        }))
     }
 }
 
-impl IntoResponse for Problem {
+/// A problem on its way out; boxed, since it is the rare arm of a handler's result.
+#[derive(Debug)]
+pub(crate) struct Refusal(Box<Problem>);
+
+impl Refusal {
+    pub(crate) fn with_known_feeds(mut self, feeds: Vec<String>) -> Self {
+        self.0.known_feeds = feeds;
+        self
+    }
+}
+
+impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self)).into_response();
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(*self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -22,7 +22,7 @@ use crate::answer::{
 use crate::cache;
 use crate::metrics;
 use crate::page;
-use crate::problem::{Problem, ProblemKind};
+use crate::problem::{Problem, ProblemKind, Refusal};
 use crate::snapshot::{ATTESTATIONS_MAX, FeedView, Readiness, Snapshot};
 use crate::stream;
 
@@ -143,11 +143,11 @@ fn has_body(headers: &HeaderMap) -> bool {
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
 }
 
-async fn not_found(OriginalUri(uri): OriginalUri) -> Problem {
+async fn not_found(OriginalUri(uri): OriginalUri) -> Refusal {
     ProblemKind::NotFound.at(uri.path(), "nothing is at this path; /openapi.json lists what is")
 }
 
-async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
+async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Refusal {
     ProblemKind::MethodNotAllowed.at(uri.path(), format!("{method} is not answered here; use GET"))
 }
 
@@ -218,7 +218,7 @@ async fn prices(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     query: Result<Query<PricesQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Response, Refusal> {
     let query = parsed(uri.path(), query)?;
     let (snapshot, now_ms) = (shared.newest(), shared.now_ms());
     let chosen = match &query.feeds {
@@ -244,7 +244,7 @@ async fn price(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Response, Refusal> {
     let Path(name) = name.map_err(|rejection| ProblemKind::BadRequest.at(uri.path(), rejection.body_text()))?;
     let snapshot = shared.newest();
     let feed = feed_named(&snapshot, &name, uri.path())?;
@@ -260,7 +260,7 @@ async fn history(
     State(shared): State<Shared>,
     OriginalUri(uri): OriginalUri,
     name: Result<Path<String>, PathRejection>,
-) -> Result<Json<HistoryAnswer>, Problem> {
+) -> Result<Json<HistoryAnswer>, Refusal> {
     let Path(name) = name.map_err(|rejection| ProblemKind::BadRequest.at(uri.path(), rejection.body_text()))?;
     let snapshot = shared.newest();
     let feed = feed_named(&snapshot, &name, uri.path())?;
@@ -288,7 +288,7 @@ async fn attestations(
     State(shared): State<Shared>,
     OriginalUri(uri): OriginalUri,
     query: Result<Query<AttestationsQuery>, QueryRejection>,
-) -> Result<Json<AttestationList>, Problem> {
+) -> Result<Json<AttestationList>, Refusal> {
     let query = parsed(uri.path(), query)?;
     let limit = query.limit.unwrap_or(ATTESTATIONS_DEFAULT);
     if limit == 0 || limit > ATTESTATIONS_MAX {
@@ -372,13 +372,26 @@ async fn problem(OriginalUri(uri): OriginalUri, slug: Result<Path<String>, PathR
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        livez, readyz, scrape, node, feeds, prices, price, history, attestations, oracles, anomalies, frontier, peers, sources,
+        livez,
+        readyz,
+        scrape,
+        node,
+        feeds,
+        prices,
+        price,
+        history,
+        attestations,
+        oracles,
+        anomalies,
+        frontier,
+        peers,
+        sources,
         stream::stream
     )
 )]
 pub(crate) struct ApiDoc;
 
-fn parsed<T>(path: &str, query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+fn parsed<T>(path: &str, query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
     query.map(|Query(query)| query).map_err(|rejection| ProblemKind::BadRequest.at(path, rejection.body_text()))
 }
 
@@ -387,7 +400,7 @@ fn canonical(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "/")
 }
 
-fn feed_named<'a>(snapshot: &'a Snapshot, name: &str, path: &str) -> Result<&'a FeedView, Problem> {
+fn feed_named<'a>(snapshot: &'a Snapshot, name: &str, path: &str) -> Result<&'a FeedView, Refusal> {
     let wanted = canonical(name);
     snapshot
         .feeds
@@ -397,7 +410,7 @@ fn feed_named<'a>(snapshot: &'a Snapshot, name: &str, path: &str) -> Result<&'a 
 }
 
 /// Each feed once, in the order asked for.
-fn feeds_named<'a>(snapshot: &'a Snapshot, names: &str, path: &str) -> Result<Vec<&'a FeedView>, Problem> {
+fn feeds_named<'a>(snapshot: &'a Snapshot, names: &str, path: &str) -> Result<Vec<&'a FeedView>, Refusal> {
     let asked = names.split(',').count();
     if asked > FEEDS_ASKED_MAX {
         let detail = format!("{asked} feeds are named; at most {FEEDS_ASKED_MAX} are answered at once");
@@ -414,10 +427,9 @@ fn feeds_named<'a>(snapshot: &'a Snapshot, names: &str, path: &str) -> Result<Ve
     if unknown.is_empty() { Ok(found) } else { Err(unknown_feeds(snapshot, &unknown, path)) }
 }
 
-fn unknown_feeds(snapshot: &Snapshot, names: &[&str], path: &str) -> Problem {
-    let mut problem = ProblemKind::UnknownFeed.at(path, format!("this node does not carry {}", names.join(", ")));
-    problem.known_feeds = snapshot.feeds.iter().map(|feed| feed.price.feed.clone()).collect();
-    problem
+fn unknown_feeds(snapshot: &Snapshot, names: &[&str], path: &str) -> Refusal {
+    let known = snapshot.feeds.iter().map(|feed| feed.price.feed.clone()).collect();
+    ProblemKind::UnknownFeed.at(path, format!("this node does not carry {}", names.join(", "))).with_known_feeds(known)
 }
 
 /// An oracle may be asked for by author key, EVM signer or name.

@@ -199,7 +199,7 @@ pub struct SignedGroup {
 /// A point of a feed's past, as this node answered then.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryPoint {
-    /// The instant of the answer.
+    /// When this node gave the answer.
     pub as_of_ms: u64,
     /// Mantissa at the feed's `expo`; null when halted.
     pub price: Option<String>,

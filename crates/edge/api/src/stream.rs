@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::answer::LiveView;
 use crate::problem::{Problem, ProblemKind};
 use crate::routes::Shared;
+use crate::server::told_to_stop;
 use crate::snapshot::Snapshot;
 
 /// Most streams at once: half of the connections, so that streams never crowd out requests.
@@ -87,7 +88,7 @@ impl Subscription {
         };
         tokio::select! {
             biased;
-            _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+            () = told_to_stop(&mut self.stopping) => return None,
             () = sleep_until(self.ends) => return None,
             changed = changed => changed?,
         }

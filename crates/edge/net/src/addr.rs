@@ -35,7 +35,9 @@ pub enum AddrError {
         suggestion: String,
     },
     /// The peer id does not decode.
-    #[error("{text}: the peer id {id:?} is not valid ({reason}); ask the peer for the output of show-pubkey, it begins with 12D3KooW or Qm")]
+    #[error(
+        "{text}: the peer id {id:?} is not valid ({reason}); ask the peer for the output of show-pubkey, it begins with 12D3KooW or Qm"
+    )]
     PeerId {
         /// The address as written.
         text: String,

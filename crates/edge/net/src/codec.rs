@@ -67,7 +67,9 @@ impl FrameCodec {
         let mut total = 0;
         loop {
             let (kind, len) = match read_header(io).await? {
-                Header::End if records.is_empty() => return Ok(Request::Refused(RefusalReason::Malformed("it is empty"))),
+                Header::End if records.is_empty() => {
+                    return Ok(Request::Refused(RefusalReason::Malformed("it is empty")));
+                }
                 Header::End => return Ok(Request::Records(records)),
                 Header::Bad(what) => return Ok(Request::Refused(RefusalReason::Malformed(what))),
                 Header::Record(kind, len) => (kind, len),

@@ -76,7 +76,8 @@ impl Mailbox {
             Broadcast::FullMesh => {
                 let record = Record { kind: Kind::Broadcast, body: message };
                 let peers = mail.outboxes.len();
-                let full = mail.outboxes.values_mut().filter_map(|o| o.push(record.clone(), &self.limits).err()).count();
+                let full =
+                    mail.outboxes.values_mut().filter_map(|o| o.push(record.clone(), &self.limits).err()).count();
                 self.counters.add(Counter::Busy, full);
                 // A peer that is behind catches up by syncing; only when nobody took it is the caller too fast.
                 if full > 0 && full == peers { Err(Busy::QueueFull) } else { Ok(()) }

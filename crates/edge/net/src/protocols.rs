@@ -28,9 +28,8 @@ impl Protocols {
             _ => return Err(NetError::Network { network: network.to_owned() }),
         };
         let prefix = format!("{FAMILY}{short}/");
-        let name = |text: String| {
-            StreamProtocol::try_from_owned(text).map_err(|error| NetError::Build(error.to_string()))
-        };
+        let name =
+            |text: String| StreamProtocol::try_from_owned(text).map_err(|error| NetError::Build(error.to_string()));
         Ok(Self {
             frames: name(format!("{prefix}frames/{VERSION}"))?,
             gossip: name(format!("{prefix}gossip/{VERSION}"))?,

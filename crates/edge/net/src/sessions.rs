@@ -21,6 +21,8 @@ struct Session {
     since: Instant,
     /// The first connection was made by us.
     dialled: bool,
+    /// There was a second connection, made the other way round.
+    crossed: bool,
     identified: bool,
     subscribed: bool,
     ready_since: Option<Instant>,
@@ -58,12 +60,12 @@ impl Sessions {
 
     pub(crate) fn joined(&mut self, peer: PeerId, dialled: bool, now: Instant) -> Joined {
         let Some(session) = self.sessions.get_mut(&peer) else {
-            let session =
-                Session { since: now, dialled, identified: false, subscribed: false, ready_since: None, closing: false };
-            self.sessions.insert(peer, session);
+            self.sessions.insert(peer, Session::new(dialled, now));
             return Joined::First;
         };
-        if !session.closing && now - session.since <= DIALLED_AT_ONCE {
+        let is_crossing = dialled != session.dialled && now - session.since <= DIALLED_AT_ONCE;
+        if is_crossing && !session.crossed && !session.closing {
+            session.crossed = true;
             return Joined::AtOnce;
         }
         session.closing = true;
@@ -111,7 +113,8 @@ impl Sessions {
     /// Peers that did not become ready in time; each is marked as closing.
     pub(crate) fn take_overdue(&mut self, now: Instant) -> Vec<PeerId> {
         let timeout = self.handshake_timeout;
-        let overdue = self.sessions.iter_mut().filter(|(_, session)| session.deadline(timeout).is_some_and(|at| at <= now));
+        let overdue =
+            self.sessions.iter_mut().filter(|(_, session)| session.deadline(timeout).is_some_and(|at| at <= now));
         overdue
             .map(|(peer, session)| {
                 session.closing = true;
@@ -147,6 +150,11 @@ impl Sessions {
 }
 
 impl Session {
+    fn new(dialled: bool, since: Instant) -> Self {
+        let (crossed, identified, subscribed, closing) = (false, false, false, false);
+        Self { since, dialled, crossed, identified, subscribed, ready_since: None, closing }
+    }
+
     fn deadline(&self, timeout: Duration) -> Option<Instant> {
         (self.ready_since.is_none() && !self.closing).then(|| self.since + timeout)
     }
@@ -189,11 +197,17 @@ mod tests {
         sessions.joined(peer, true, now);
         assert_eq!(sessions.joined(peer, false, now + DIALLED_AT_ONCE), Joined::AtOnce);
         sessions.identified(peer, now);
-        assert_eq!(sessions.joined(peer, false, now + DIALLED_AT_ONCE * 2), Joined::Again);
+        assert_eq!(sessions.joined(peer, false, now + DIALLED_AT_ONCE), Joined::Again, "a third");
         assert!(!sessions.is_open(peer) && sessions.is_connected(peer));
         let ended = sessions.ended(peer, now + STABLE);
         assert_eq!(ended, Some(Ended { was_ready: true, stable: true, turned_away: false }));
         assert_eq!(sessions.ended(peer, now), None);
+
+        for (dialled, after) in [(true, Duration::ZERO), (false, DIALLED_AT_ONCE * 2)] {
+            let other = PeerId::random();
+            sessions.joined(other, true, now);
+            assert_eq!(sessions.joined(other, dialled, now + after), Joined::Again, "same way, or too late");
+        }
     }
 
     #[test]

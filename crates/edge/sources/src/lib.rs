@@ -29,3 +29,6 @@ pub use poller::{CONCURRENCY_DEFAULT, PollPolicy, Polled, Poller, QUEUE_DEFAULT,
 pub use source::{Clock, Source, SourceConfig, SourceConfigError, SourceStatus, TIMEOUT_DEFAULT};
 pub use transport::BODY_LEN_MAX;
 pub use venue::{Channel, SYMBOL_LEN_MAX, Venue};
+
+/// The address type that [`Channel::for_url`] and [`Channel::request_url`] speak of.
+pub use reqwest::Url;

@@ -24,8 +24,8 @@ pub enum StoreError {
         /// The file that should be there.
         path: PathBuf,
     },
-    /// The place cannot be written to.
-    #[error("store {} cannot be written ({reason}): check its owner, its mode, and that the file system is not mounted read-only", .path.display())]
+    /// The place cannot be read or written.
+    #[error("store {} cannot be used ({reason}): check that it is a directory, its owner and mode, and that the file system is not mounted read-only", .path.display())]
     ReadOnly {
         /// The directory or file.
         path: PathBuf,
@@ -97,7 +97,9 @@ pub enum StoreError {
         seq: u64,
     },
     /// The node's own value was read, but its checksum does not match.
-    #[error("stored value {key:?} does not match its checksum: restore the store from a backup, or move it away to start anew")]
+    #[error(
+        "stored value {key:?} does not match its checksum: restore the store from a backup, or move it away to start anew"
+    )]
     RottenMeta {
         /// Its name.
         key: String,
@@ -116,12 +118,13 @@ impl StoreError {
     /// Names an error of the operating system at a path.
     pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
         use io::ErrorKind::{
-            FileTooLarge, InvalidData, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, UnexpectedEof,
+            AlreadyExists, FileTooLarge, InvalidData, NotADirectory, PermissionDenied, QuotaExceeded,
+            ReadOnlyFilesystem, StorageFull, UnexpectedEof,
         };
         let (path, reason) = (path.to_owned(), error.to_string());
         match error.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => Self::Full { path, reason },
-            PermissionDenied | ReadOnlyFilesystem => Self::ReadOnly { path, reason },
+            PermissionDenied | ReadOnlyFilesystem | NotADirectory | AlreadyExists => Self::ReadOnly { path, reason },
             InvalidData | UnexpectedEof => Self::Corrupt { path, reason },
             _ => Self::Io { path, reason },
         }
@@ -136,8 +139,8 @@ impl StoreError {
             redb::Error::UpgradeRequired(found) => {
                 Self::Version { path: owned, found: u32::from(*found), known: crate::FORMAT_VERSION }
             }
-            redb::Error::Corrupted(_)
-            | redb::Error::TableTypeMismatch { .. }
+            redb::Error::Corrupted(reason) => Self::Corrupt { path: owned, reason: reason.clone() },
+            redb::Error::TableTypeMismatch { .. }
             | redb::Error::TableIsMultimap(_)
             | redb::Error::TableDoesNotExist(_)
             | redb::Error::TypeDefinitionChanged { .. } => Self::Corrupt { path: owned, reason },
@@ -158,11 +161,11 @@ mod tests {
     #[test]
     fn errors_of_the_operating_system_are_told_apart() {
         let at = |code| StoreError::io(Path::new("/data"), &io::Error::from_raw_os_error(code));
-        // Linux errno values: ENOSPC, EDQUOT, EFBIG; EACCES, EROFS, EPERM; EIO.
+        // Linux errno values: ENOSPC, EDQUOT, EFBIG; EACCES, EROFS, EPERM, ENOTDIR; EIO.
         for full in [28, 122, 27] {
             assert!(matches!(at(full), StoreError::Full { .. }), "{full}");
         }
-        for read_only in [13, 30, 1] {
+        for read_only in [13, 30, 1, 20] {
             assert!(matches!(at(read_only), StoreError::ReadOnly { .. }), "{read_only}");
         }
         assert!(matches!(at(5), StoreError::Io { .. }));

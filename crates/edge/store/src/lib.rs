@@ -8,6 +8,7 @@ mod error;
 mod lock;
 mod memory;
 mod redb_store;
+mod redb_write;
 mod row;
 mod serve;
 mod sidecar;

@@ -49,12 +49,14 @@ impl KeyLock {
     /// Locks `<key file>.lock` until the value is dropped. Links are followed first, so that one key has one lock.
     pub fn acquire(key_file: &Path) -> Result<Self, LockError> {
         let path = key_file.to_owned();
-        beside(key_file, "lock").map_err(Refused::Io).and_then(|lock| lock_file(&lock)).map(|_file| Self { _file }).map_err(
-            |refused| match refused {
+        beside(key_file, "lock")
+            .map_err(Refused::Io)
+            .and_then(|lock| lock_file(&lock))
+            .map(|_file| Self { _file })
+            .map_err(|refused| match refused {
                 Refused::Held(pid) => LockError::Held { path, pid },
                 Refused::Io(e) => LockError::Io { path, reason: e.to_string() },
-            },
-        )
+            })
     }
 }
 

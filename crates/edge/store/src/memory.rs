@@ -11,13 +11,16 @@ use crate::{Durability, Store, StoreError, StoreId, StoreStats};
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     id: StoreId,
-    logs: BTreeMap<LogKey, Vec<(OpId, Arc<[u8]>)>>,
+    logs: BTreeMap<LogKey, Vec<Row>>,
     by_id: BTreeMap<OpId, Arc<[u8]>>,
     quarantine: BTreeMap<OpId, Arc<[u8]>>,
     proofs: BTreeMap<AuthorKey, Arc<[u8]>>,
     meta: BTreeMap<String, Vec<u8>>,
     bytes: u64,
 }
+
+/// An admitted operation: id and encoded bytes.
+type Row = (OpId, Arc<[u8]>);
 
 impl MemoryStore {
     /// An empty store with a given id.
@@ -96,7 +99,7 @@ impl Store for MemoryStore {
         let position = |seq: u64| usize::try_from(seq).map_or(held.len(), |at| at.min(held.len()));
         let wanted = held.get(position(from)..position(until)).unwrap_or_default();
         let mut taken = 0_usize;
-        let fits = |(_, bytes): &&(OpId, Arc<[u8]>)| {
+        let fits = |(_, bytes): &&Row| {
             let first = taken == 0;
             taken = taken.saturating_add(bytes.len());
             first || taken <= bytes_max

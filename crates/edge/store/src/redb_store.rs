@@ -21,13 +21,14 @@ use concurrence_crdt::{LogKey, OpId};
 use concurrence_protocol::Write;
 use redb::{
     Builder, Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    StorageBackend, Table as RedbTable, WriteTransaction,
+    StorageBackend,
 };
 
 use crate::{
     Durability, Store, StoreError, StoreId, StoreStats,
     lock::{Refused, lock_existing, lock_file},
-    row::{ABOUT, BY_ID, BYTES, ID, META, OPS, OpKey, PROOFS, QUARANTINE, Table, VERSION, op_key, position, seal, unseal},
+    redb_write::{Changes, Counts, Fault, Rows, corrupt, put_about},
+    row::{ABOUT, BY_ID, BYTES, ID, META, OPS, OpKey, PROOFS, QUARANTINE, Table, VERSION, op_key, position, unseal},
     sidecar::sync_directory_of,
 };
 
@@ -53,13 +54,11 @@ const LOCK_FILE: &str = "lock";
 /// A store in a redb file, or on any [`StorageBackend`].
 #[derive(Debug)]
 pub struct RedbStore {
-    handle: Handle,
+    /// Always there until the value is dropped.
+    handle: Option<Handle>,
     path: PathBuf,
     id: StoreId,
-    /// Lengths of all logs: at most four for each member of the registry.
-    lens: BTreeMap<LogKey, u64>,
-    quarantined: u64,
-    bytes: u64,
+    counts: Counts,
     unsynced_bytes: u64,
     rotten: RefCell<BTreeSet<(Table, Vec<u8>)>>,
     /// The first fatal error. What redb holds in memory is not trusted after it.
@@ -73,20 +72,6 @@ enum Handle {
     Reading(ReadOnlyDatabase),
 }
 
-/// Why something inside a call went wrong.
-enum Fault {
-    /// The request does not fit; nothing was changed.
-    Refused(StoreError),
-    /// redb, or the disk under it, failed.
-    Redb(redb::Error),
-}
-
-impl<E: Into<redb::Error>> From<E> for Fault {
-    fn from(error: E) -> Self {
-        Self::Redb(error.into())
-    }
-}
-
 impl RedbStore {
     /// Opens the store in a directory, which is created (mode 0700) if needed, and locks it until the value is dropped.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
@@ -98,7 +83,9 @@ impl RedbStore {
         builder.create(dir).map_err(|e| StoreError::io(dir, &e))?;
         let lock = lock_file(&dir.join(LOCK_FILE)).map_err(|refused| locked(dir, refused))?;
         match path.try_exists().map_err(|e| StoreError::io(&path, &e))? {
-            true => Self::with_handle(path.clone(), Some(lock), || Ok(Handle::Writing(builder_for(&path).open(&path)?))),
+            true => {
+                Self::with_handle(path.clone(), Some(lock), || Ok(Handle::Writing(builder_for(&path).open(&path)?)))
+            }
             false => Self::create(dir, path, lock),
         }
     }
@@ -161,17 +148,15 @@ impl RedbStore {
     ) -> Result<Self, StoreError> {
         let opened = guarded(&path, || {
             let handle = open()?;
-            let start = Start::read(&handle.begin_read()?, &path)?;
+            let start = start(&handle.begin_read()?, &path)?;
             Ok((handle, start))
         });
-        let (handle, start) = opened?;
+        let (handle, (id, counts)) = opened?;
         Ok(Self {
-            handle,
+            handle: Some(handle),
             path,
-            id: start.id,
-            lens: start.lens,
-            quarantined: start.quarantined,
-            bytes: start.bytes,
+            id,
+            counts,
             unsynced_bytes: 0,
             rotten: RefCell::default(),
             failed: OnceCell::new(),
@@ -195,7 +180,7 @@ impl RedbStore {
     }
 
     fn read<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
-        self.call(|| body(&self.handle.begin_read()?))
+        self.call(|| body(&self.handle.as_ref().ok_or(redb::Error::DatabaseClosed)?.begin_read()?))
     }
 
     /// The value of a row that was read; `None`, and counted, if it rotted.
@@ -237,12 +222,12 @@ impl RedbStore {
 
     /// Writes all rows or none; what changed in memory is taken over when redb has committed.
     fn write(&self, writes: &[Write], durability: redb::Durability) -> Result<Changes, Fault> {
-        let Handle::Writing(database) = &self.handle else {
+        let Some(Handle::Writing(database)) = &self.handle else {
             return Err(Fault::Refused(StoreError::OpenForReading { path: self.path.clone() }));
         };
         let mut txn = database.begin_write()?;
         txn.set_durability(durability)?;
-        let mut rows = Rows::open(&txn, self)?;
+        let mut rows = Rows::open(&txn, &self.counts)?;
         for write in writes {
             rows.write(write)?;
         }
@@ -263,10 +248,9 @@ impl Store for RedbStore {
         if writes.is_empty() && !wait {
             return Ok(());
         }
-        let durability = if wait { redb::Durability::Immediate } else { redb::Durability::None };
-        let Changes { lens, bytes, quarantined } = self.call(|| self.write(writes, durability))?;
-        self.lens.extend(lens);
-        (self.bytes, self.quarantined) = (bytes, quarantined);
+        let durability = if false { redb::Durability::Immediate } else { redb::Durability::None };
+        let changes = self.call(|| self.write(writes, durability))?;
+        self.counts.apply(changes);
         self.unsynced_bytes = if wait { 0 } else { self.unsynced_bytes + size };
         Ok(())
     }
@@ -283,7 +267,7 @@ impl Store for RedbStore {
     }
 
     fn logs(&self) -> Result<Vec<(LogKey, u64)>, StoreError> {
-        self.call(|| Ok(self.lens.iter().map(|(&log, &len)| (log, len)).collect()))
+        self.call(|| Ok(self.counts.lens.iter().map(|(&log, &len)| (log, len)).collect()))
     }
 
     fn proofs(&self) -> Result<Vec<Arc<[u8]>>, StoreError> {
@@ -309,11 +293,21 @@ impl Store for RedbStore {
 
     fn stats(&self) -> StoreStats {
         StoreStats {
-            ops: self.lens.values().sum(),
-            quarantined: self.quarantined,
-            bytes: self.bytes,
+            ops: self.counts.lens.values().fold(0, |sum, len| sum.saturating_add(*len)),
+            quarantined: self.counts.quarantined,
+            bytes: self.counts.bytes,
             file_bytes: fs::metadata(&self.path).map_or(0, |meta| meta.len()),
             rotten_rows: self.rotten.borrow().len() as u64,
+        }
+    }
+}
+
+/// Closes the file. redb takes locks of its own there, which a panic on a damaged page may have poisoned.
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        let handle = self.handle.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(handle))).is_err() {
+            tracing::error!(store = %self.path.display(), "store could not be closed in order");
         }
     }
 }
@@ -333,161 +327,25 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// What a commit changes in memory: the new values.
-struct Changes {
-    lens: BTreeMap<LogKey, u64>,
-    bytes: u64,
-    quarantined: u64,
-}
-
-/// The tables of a transaction.
-struct Rows<'a> {
-    store: &'a RedbStore,
-    ops: RedbTable<'a, &'static OpKey, &'static [u8]>,
-    by_id: RedbTable<'a, &'static [u8; 32], &'static [u8]>,
-    quarantine: RedbTable<'a, &'static [u8; 32], &'static [u8]>,
-    proofs: RedbTable<'a, &'static [u8; 32], &'static [u8]>,
-    meta: RedbTable<'a, &'static str, &'static [u8]>,
-    about: RedbTable<'a, &'static str, &'static [u8]>,
-    changes: Changes,
-}
-
-impl<'a> Rows<'a> {
-    fn open(txn: &'a WriteTransaction, store: &'a RedbStore) -> Result<Self, Fault> {
-        Ok(Self {
-            store,
-            ops: txn.open_table(OPS)?,
-            by_id: txn.open_table(BY_ID)?,
-            quarantine: txn.open_table(QUARANTINE)?,
-            proofs: txn.open_table(PROOFS)?,
-            meta: txn.open_table(META)?,
-            about: txn.open_table(ABOUT)?,
-            changes: Changes { lens: BTreeMap::new(), bytes: store.bytes, quarantined: store.quarantined },
-        })
+/// What is read of a store when it is opened: its id, and what it keeps in memory.
+fn start(txn: &ReadTransaction, path: &Path) -> Result<(StoreId, Counts), Fault> {
+    let about = txn.open_table(ABOUT)?;
+    let value = |name: &str| -> Result<Vec<u8>, Fault> {
+        let row = about.get(name)?.ok_or_else(|| corrupt(format!("it does not say its {name}")))?;
+        let value = unseal(Table::About, name.as_bytes(), row.value());
+        Ok(value.ok_or_else(|| corrupt(format!("its {name} does not match its checksum")))?.to_vec())
+    };
+    let version = value(VERSION)?.try_into().map_err(|_| corrupt("its version has the wrong length"))?;
+    let found = u32::from_be_bytes(version);
+    if found != FORMAT_VERSION {
+        return Err(Fault::Refused(StoreError::Version { path: path.to_owned(), found, known: FORMAT_VERSION }));
     }
-
-    fn write(&mut self, write: &Write) -> Result<(), Fault> {
-        match write {
-            Write::Op { log, seq, id, bytes } => self.append(*log, *seq, id, bytes),
-            Write::Quarantine { author, id, bytes } => {
-                let held = self.quarantine.get(id.as_bytes())?;
-                let held = held.is_some_and(|row| unseal(Table::Quarantine, id.as_bytes(), row.value()).is_some());
-                if !held && self.by_id.get(id.as_bytes())?.is_none() {
-                    let row = seal(Table::Quarantine, id.as_bytes(), &[author.as_bytes(), bytes]);
-                    let old = self.quarantine.insert(id.as_bytes(), row.as_slice())?;
-                    self.changes.uncount(old.map(|row| row.value().len()));
-                    self.changes.quarantined += 1;
-                    self.changes.bytes += bytes.len() as u64;
-                }
-                Ok(())
-            }
-            Write::Proof { author, bytes } => {
-                let author = author.as_bytes();
-                let held = self.proofs.get(author)?;
-                if held.is_none_or(|row| unseal(Table::Proofs, author, row.value()).is_none()) {
-                    self.proofs.insert(author, seal(Table::Proofs, author, &[bytes]).as_slice())?;
-                }
-                Ok(())
-            }
-            Write::Meta { key, value } => {
-                self.meta.insert(key, seal(Table::Meta, key.as_bytes(), &[value]).as_slice())?;
-                Ok(())
-            }
-        }
-    }
-
-    fn append(&mut self, log: LogKey, seq: u64, id: &OpId, bytes: &[u8]) -> Result<(), Fault> {
-        let len = self.changes.lens.get(&log).or(self.store.lens.get(&log)).copied().unwrap_or(0);
-        if seq > len {
-            return Err(Fault::Refused(StoreError::Gap { log, seq, len }));
-        }
-        let key = op_key(log, seq);
-        if seq < len {
-            return self.again(log, seq, &key, id, bytes);
-        }
-        self.put(&key, id, bytes)?;
-        let old = self.quarantine.remove(id.as_bytes())?;
-        self.changes.uncount(old.map(|row| row.value().len()));
-        self.changes.bytes += bytes.len() as u64;
-        self.changes.lens.insert(log, seq + 1);
-        Ok(())
-    }
-
-    /// An operation at a position that is held: nothing to do if it is the same. Of the two rows of an operation either may have
-    /// rotted; the other one tells whether it is the same, and both are written anew.
-    fn again(&mut self, log: LogKey, seq: u64, key: &OpKey, id: &OpId, bytes: &[u8]) -> Result<(), Fault> {
-        let index = self.by_id.get(id.as_bytes())?;
-        let same_id = index.is_some_and(|row| unseal(Table::ById, id.as_bytes(), row.value()) == Some(key));
-        let held = self.ops.get(key)?;
-        let op = held.as_ref().and_then(|row| unseal(Table::Ops, key, row.value()));
-        let (intact, same_bytes) = (op.is_some(), op == Some(bytes));
-        drop(held);
-        match (same_id, intact, same_bytes) {
-            (true, true, _) => Ok(()),
-            (true, false, _) | (false, _, true) => self.put(key, id, bytes),
-            (false, _, false) => Err(Fault::Refused(StoreError::Conflict { log, seq })),
-        }
-    }
-
-    fn put(&mut self, key: &OpKey, id: &OpId, bytes: &[u8]) -> Result<(), Fault> {
-        self.ops.insert(key, seal(Table::Ops, key, &[bytes]).as_slice())?;
-        self.by_id.insert(id.as_bytes(), seal(Table::ById, id.as_bytes(), &[key]).as_slice())?;
-        Ok(())
-    }
-
-    fn close(mut self) -> Result<Changes, Fault> {
-        if self.changes.bytes != self.store.bytes {
-            put_about(&mut self.about, BYTES, &self.changes.bytes.to_be_bytes())?;
-        }
-        Ok(self.changes)
-    }
-}
-
-impl Changes {
-    /// Takes a quarantined row of this length, author and checksum included, out of the counts.
-    fn uncount(&mut self, row_len: Option<usize>) {
-        if let Some(len) = row_len {
-            self.quarantined = self.quarantined.saturating_sub(1);
-            self.bytes = self.bytes.saturating_sub(len.saturating_sub(QUARANTINE_OVERHEAD) as u64);
-        }
-    }
-}
-
-/// Bytes of a quarantined row beside the operation: checksum and author.
-const QUARANTINE_OVERHEAD: usize = 8 + 32;
-
-/// What is read of a store when it is opened.
-struct Start {
-    id: StoreId,
-    lens: BTreeMap<LogKey, u64>,
-    quarantined: u64,
-    bytes: u64,
-}
-
-impl Start {
-    fn read(txn: &ReadTransaction, path: &Path) -> Result<Self, Fault> {
-        let about = txn.open_table(ABOUT)?;
-        let value = |name: &str| -> Result<Vec<u8>, Fault> {
-            let row = about.get(name)?.ok_or_else(|| corrupt(format!("it does not say its {name}")))?;
-            let value = unseal(Table::About, name.as_bytes(), row.value());
-            Ok(value.ok_or_else(|| corrupt(format!("its {name} does not match its checksum")))?.to_vec())
-        };
-        let version = value(VERSION)?.try_into().map_err(|_| corrupt("its version has the wrong length"))?;
-        let found = u32::from_be_bytes(version);
-        if found != FORMAT_VERSION {
-            return Err(Fault::Refused(StoreError::Version { path: path.to_owned(), found, known: FORMAT_VERSION }));
-        }
-        let id = value(ID)?.try_into().map_err(|_| corrupt("its id has the wrong length"))?;
-        let bytes = value(BYTES)?.try_into().map_err(|_| corrupt("its count of bytes has the wrong length"))?;
-        [BY_ID, PROOFS].into_iter().try_for_each(|table| txn.open_table(table).map(drop))?;
-        txn.open_table(META)?;
-        Ok(Self {
-            id: StoreId::from_bytes(id),
-            lens: lens(txn)?,
-            quarantined: txn.open_table(QUARANTINE)?.len()?,
-            bytes: u64::from_be_bytes(bytes),
-        })
-    }
+    let id = value(ID)?.try_into().map_err(|_| corrupt("its id has the wrong length"))?;
+    let bytes = value(BYTES)?.try_into().map_err(|_| corrupt("its count of bytes has the wrong length"))?;
+    [BY_ID, PROOFS].into_iter().try_for_each(|table| txn.open_table(table).map(drop))?;
+    txn.open_table(META)?;
+    let quarantined = txn.open_table(QUARANTINE)?.len()?;
+    Ok((StoreId::from_bytes(id), Counts { lens: lens(txn)?, quarantined, bytes: u64::from_be_bytes(bytes) }))
 }
 
 /// The length of every log, by two look-ups a log.
@@ -521,14 +379,6 @@ fn initialise(database: &Database, id: StoreId) -> Result<(), Fault> {
     Ok(txn.commit()?)
 }
 
-fn put_about(
-    about: &mut RedbTable<'_, &'static str, &'static [u8]>,
-    name: &str,
-    value: &[u8],
-) -> Result<(), redb::StorageError> {
-    about.insert(name, seal(Table::About, name.as_bytes(), &[value]).as_slice()).map(drop)
-}
-
 /// How every file is opened.
 fn builder_for(path: &Path) -> Builder {
     let mut builder = Builder::new();
@@ -548,10 +398,6 @@ fn guarded<T>(path: &Path, body: impl FnOnce() -> Result<T, Fault>) -> Result<T,
         Ok(Err(Fault::Redb(error))) => Err(StoreError::redb(path, &error)),
         Err(panic) => Err(StoreError::Corrupt { path: path.to_owned(), reason: panic_text(panic.as_ref()) }),
     }
-}
-
-fn corrupt(reason: impl Into<String>) -> Fault {
-    Fault::Redb(redb::Error::Corrupted(reason.into()))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -120,11 +120,9 @@ pub fn start_state(sidecar: Option<&Sidecar>, own: AuthorKey, store: StoreId, ow
     let behind = (0..LOGS_MAX).zip(sidecar.next).zip(own_lens).find(|((_, next), len)| len < next);
     match behind {
         None => OwnLog::Append,
-        Some(((index, sidecar_next), store_len)) => OwnLog::Recovering(Reason::RolledBack {
-            log: LogKey { author: own, index },
-            sidecar_next,
-            store_len,
-        }),
+        Some(((index, sidecar_next), store_len)) => {
+            OwnLog::Recovering(Reason::RolledBack { log: LogKey { author: own, index }, sidecar_next, store_len })
+        }
     }
 }
 
@@ -146,8 +144,7 @@ impl Sidecar {
     /// Writes `<key file>.sidecar`, whole or not at all, and waits until it survives a power cut. To be called under the
     /// key's [`KeyLock`](crate::KeyLock).
     pub fn save(&self, key_file: &Path) -> Result<(), SidecarError> {
-        self.try_save(key_file)
-            .map_err(|e| SidecarError::Io { key_file: key_file.to_owned(), reason: e.to_string() })
+        self.try_save(key_file).map_err(|e| SidecarError::Io { key_file: key_file.to_owned(), reason: e.to_string() })
     }
 
     fn try_save(&self, key_file: &Path) -> io::Result<()> {
@@ -203,16 +200,28 @@ impl fmt::Display for Reason {
         match self {
             Self::SidecarLost { store_lens } => {
                 let [a, b, c, d] = store_lens;
-                write!(f, "the store holds {a}, {b}, {c} and {d} operations in our logs, but there is no sidecar beside the key to say whether these are all")
+                write!(
+                    f,
+                    "the store holds {a}, {b}, {c} and {d} operations in our logs, but there is no sidecar beside the key to say whether these are all"
+                )
             }
             Self::OtherKey { sidecar, own } => {
-                write!(f, "the sidecar beside the key was written for author {sidecar}, but the key is that of author {own}")
+                write!(
+                    f,
+                    "the sidecar beside the key was written for author {sidecar}, but the key is that of author {own}"
+                )
             }
             Self::OtherStore { sidecar, store } => {
-                write!(f, "the sidecar beside the key speaks of store {sidecar}, but store {store} is open: the store was lost or replaced")
+                write!(
+                    f,
+                    "the sidecar beside the key speaks of store {sidecar}, but store {store} is open: the store was lost or replaced"
+                )
             }
             Self::RolledBack { log, sidecar_next, store_len } => {
-                write!(f, "log {log} had {sidecar_next} operations by the sidecar beside the key, but has {store_len} in the store: the store was rolled back")
+                write!(
+                    f,
+                    "log {log} had {sidecar_next} operations by the sidecar beside the key, but has {store_len} in the store: the store was rolled back"
+                )
             }
         }
     }
@@ -259,8 +268,16 @@ mod tests {
             "the sidecar was lost, or only the key was restored"
         );
         assert_eq!(start(Some(sidecar(STORE, [5, 1, 0, 0])), [5, 1, 0, 0]), OwnLog::Append, "an orderly end");
-        assert_eq!(start(Some(sidecar(STORE, [5, 1, 0, 0])), [6, 1, 0, 0]), OwnLog::Append, "a crash between the writes");
-        assert_eq!(start(Some(sidecar(STORE, [0; 4])), [1, 0, 0, 0]), OwnLog::Append, "the same at the first operation");
+        assert_eq!(
+            start(Some(sidecar(STORE, [5, 1, 0, 0])), [6, 1, 0, 0]),
+            OwnLog::Append,
+            "a crash between the writes"
+        );
+        assert_eq!(
+            start(Some(sidecar(STORE, [0; 4])), [1, 0, 0, 0]),
+            OwnLog::Append,
+            "the same at the first operation"
+        );
         assert_eq!(
             start(Some(sidecar(STORE, [5, 1, 0, 0])), [9, 0, 0, 0]),
             OwnLog::Recovering(Reason::RolledBack {
@@ -280,7 +297,11 @@ mod tests {
             OwnLog::Recovering(Reason::OtherStore { sidecar: OTHER, store: STORE }),
             "the store was lost"
         );
-        assert_eq!(start(Some(sidecar(OTHER, [0; 4])), [0; 4]), OwnLog::Fresh, "the store was lost before anything was sent");
+        assert_eq!(
+            start(Some(sidecar(OTHER, [0; 4])), [0; 4]),
+            OwnLog::Fresh,
+            "the store was lost before anything was sent"
+        );
         assert_eq!(start(Some(sidecar(STORE, [0; 4])), [0; 4]), OwnLog::Fresh, "ended before the first append");
         let author = AuthorKey::from_bytes([8; 32]);
         assert_eq!(

@@ -172,9 +172,9 @@ pub fn some(count: usize) -> Vec<Setup> {
     (0..count).map(|_| Setup::default()).collect()
 }
 
-/// A frame of `len` bytes that begins with its number.
-pub fn numbered(n: u32, len: usize) -> Bytes {
-    let mut frame = vec![0xab; len.max(4)];
-    frame[..4].copy_from_slice(&n.to_be_bytes());
+/// A frame of `len` bytes that begins with its number (and so has at least eight).
+pub fn numbered(n: usize, len: usize) -> Bytes {
+    let mut frame = vec![0xab; len.max(8)];
+    frame[..8].copy_from_slice(&(n as u64).to_be_bytes());
     Bytes::from(frame)
 }

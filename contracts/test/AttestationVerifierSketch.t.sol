@@ -1,0 +1,667 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Vm, vm} from "./Base.sol";
+import {Fixture} from "./Fixture.sol";
+import {AttestationVerifierSketch as Sketch} from "../src/AttestationVerifierSketch.sol";
+
+/// @notice What the sketch accepts, and one test for every reason to refuse: each spoils a single thing of a payload that passes.
+contract AttestationVerifierSketchTest is Fixture {
+    uint256 private constant ONE = 0; // group of one feed
+    uint256 private constant TEN = 1; // group of ten feeds
+    uint256 private constant THREE = 2; // group of three feeds: an odd number above one
+
+    function setUp() public {
+        uint32[] memory list = new uint32[](31);
+        for (uint256 i; i < 31; ++i) {
+            // Every third signer is heavy: these eleven hold 2,200 + 55 of 2,655.
+            list[i] = i % 3 == 0 ? uint32(200 + i / 3) : 20;
+        }
+        deploy(list, sizesOf(1, 10, 3));
+    }
+
+    // ------------------------------------------------------------------------------------------------------- accepted
+
+    function test_push_stores_the_sorted_median_k11_N1() public {
+        storesTheSortedMedians(heavy(11, ONE));
+    }
+
+    function test_push_stores_the_sorted_median_k11_N10() public {
+        storesTheSortedMedians(heavy(11, TEN));
+    }
+
+    function test_push_stores_the_sorted_median_k11_N3() public {
+        storesTheSortedMedians(heavy(11, THREE));
+    }
+
+    /// @dev Five of 31 that hold more than two thirds.
+    function test_push_stores_the_sorted_median_k5() public {
+        uint32[] memory list = weights;
+        for (uint256 i; i < 5; ++i) {
+            list[3 * i] = uint32(2_000 + i);
+        }
+        for (uint256 size = 1; size <= 10; size += 9) {
+            deploy(list, sizesOf(size));
+            storesTheSortedMedians(heavy(5, 0));
+        }
+    }
+
+    function storesTheSortedMedians(Payload memory p) private {
+        pushes(p);
+        bytes32 feeds = keccak256(feedsOf(sizes[p.group]));
+        for (uint256 feed; feed < sizes[p.group]; ++feed) {
+            (uint64 mantissa, uint40 time, uint32 round) = verifier.latest(feeds, feed);
+            vm.assertEq(mantissa, sortedMedian(p, feed), "the median is the sorted one");
+            vm.assertEq(time, p.time, "the time is the oldest slot");
+            vm.assertEq(round, 1, "the first round");
+        }
+    }
+
+    /// @dev Random weights, many equal prices: exactly the entries that hold the sorted median may be named, by either lane of a pair.
+    function testFuzz_only_the_lower_weighted_median_passes(uint256 seed) public {
+        uint256 k = 1 + seed % 9;
+        uint256 n = 1 + (seed >> 8) % 4;
+        uint32[] memory list = new uint32[](k);
+        for (uint256 i; i < k; ++i) {
+            list[i] = uint32(1 + uint256(keccak256(abi.encode(seed, "weight", i))) % ((seed >> 16) % 2 == 0 ? 3 : type(uint32).max));
+        }
+        deploy(list, sizesOf(n));
+        Payload memory p = empty(k, 0);
+        for (uint256 i; i < k; ++i) {
+            bytes memory words;
+            for (uint256 feed; feed < n; ++feed) {
+                uint256 noise = uint256(keccak256(abi.encode(seed, i, feed)));
+                uint256 mantissa = noise % 4 == 0 ? (1 << 63) - 1 - noise % 2 : 1 + (noise >> 8) % 4;
+                words = bytes.concat(words, word(mantissa, noise >> 16, 0xff));
+            }
+            p.entries[i] = Entry(i, i == 0 ? 0 : i % 3, words, "");
+            sign(p, i);
+        }
+        nameMedians(p);
+        uint256 feed = (seed >> 24) % n;
+        uint256 median = sortedMedian(p, feed);
+        for (uint256 i; i < k; ++i) {
+            p.positions[feed] = i;
+            (bool ok, bytes memory result) = pull(p);
+            bool is_median = mantissaAt(p, i, feed) == median;
+            vm.assertTrue(ok == is_median, "named median");
+            if (ok) {
+                (,, uint64[] memory medians) = abi.decode(result, (bytes32, uint256, uint64[]));
+                vm.assertEq(medians[feed], median, "returned median");
+            } else {
+                vm.assertTrue(bytes4(result) == Sketch.NotTheMedian.selector, "the reason is the median");
+            }
+        }
+    }
+
+    function test_pull_returns_what_push_would_store() public {
+        Payload memory p = heavy(11, TEN);
+        (bool ok, bytes memory result) = pull(p);
+        vm.assertTrue(ok, "pull is accepted");
+        (bytes32 feeds, uint256 time, uint64[] memory medians) = abi.decode(result, (bytes32, uint256, uint64[]));
+        vm.assertEq(feeds, keccak256(feedsOf(10)), "feeds");
+        vm.assertEq(time, p.time, "time");
+        vm.assertEq(medians.length, 10, "as many as feeds");
+        for (uint256 feed; feed < 10; ++feed) {
+            vm.assertEq(medians[feed], sortedMedian(p, feed), "median");
+        }
+        (uint64 mantissa,,) = verifier.latest(feeds, 0);
+        vm.assertEq(mantissa, 0, "pull stores nothing");
+    }
+
+    function test_push_emits_the_medians() public {
+        Payload memory p = heavy(11, THREE);
+        vm.recordLogs();
+        pushes(p);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        vm.assertEq(logs.length, 1, "one event");
+        vm.assertEq(logs[0].topics[0], Sketch.Pushed.selector, "Pushed");
+        vm.assertEq(logs[0].topics[1], keccak256(feedsOf(3)), "feeds");
+        (uint256 time, uint64[] memory medians) = abi.decode(logs[0].data, (uint256, uint64[]));
+        vm.assertEq(time, p.time, "time");
+        vm.assertEq(medians.length, 3, "as many as feeds");
+        for (uint256 feed; feed < 3; ++feed) {
+            vm.assertEq(medians[feed], sortedMedian(p, feed), "median");
+        }
+    }
+
+    function test_rounds_count_and_groups_do_not_mix() public {
+        pushes(heavyAt(11, ONE, NOW - 2));
+        pushes(heavyAt(11, ONE, NOW - 1));
+        pushes(heavyAt(11, TEN, NOW - 2));
+        (, uint40 time, uint32 round) = verifier.latest(keccak256(feedsOf(1)), 0);
+        vm.assertEq(time, NOW - 1, "time of the second");
+        vm.assertEq(round, 2, "two rounds");
+        (, time, round) = verifier.latest(keccak256(feedsOf(10)), 9);
+        vm.assertEq(time, NOW - 2, "its own time");
+        vm.assertEq(round, 1, "its own rounds");
+    }
+
+    function test_bounds_are_inclusive() public {
+        (bool ok,) = pull(heavyAt(11, ONE, NOW - MAX_AGE));
+        vm.assertTrue(ok, "as old as allowed");
+        Payload memory p = heavyAt(11, ONE, NOW + MAX_AHEAD - 4); // lags reach 4
+        (ok,) = pull(p);
+        vm.assertTrue(ok, "as far ahead as allowed");
+        p = heavyAt(11, ONE, NOW - 40);
+        relag(p, 3, WINDOW - 1);
+        (ok,) = pull(p);
+        vm.assertTrue(ok, "as wide as allowed");
+    }
+
+    // -------------------------------------------------------------------------------------------------- refused: who
+
+    function test_refuses_a_signature_over_another_word() public {
+        Payload memory p = heavy(11, TEN);
+        p.entries[4].words[60] ^= 0x01;
+        refusesSignature(p, 4);
+    }
+
+    function test_refuses_another_network() public {
+        refusesDigest(digestOf(keccak256("another"), EPOCH, NOW - 4 + 3, keccak256(feedsOf(1)), heavy(11, ONE).entries[3].words));
+    }
+
+    function test_refuses_another_epoch() public {
+        refusesDigest(digestOf(NETWORK, EPOCH + 1, NOW - 4 + 3, keccak256(feedsOf(1)), heavy(11, ONE).entries[3].words));
+    }
+
+    function test_refuses_another_slot() public {
+        refusesDigest(digestOf(NETWORK, EPOCH, NOW - 4 + 2, keccak256(feedsOf(1)), heavy(11, ONE).entries[3].words));
+    }
+
+    function test_refuses_another_group() public {
+        refusesDigest(digestOf(NETWORK, EPOCH, NOW - 4 + 3, keccak256(feedsOf(3)), heavy(11, ONE).entries[3].words));
+    }
+
+    /// @dev Entry 3 of the usual payload (its lag is 3) signs this digest instead of its own.
+    function refusesDigest(bytes32 digest) private {
+        Payload memory p = heavy(11, ONE);
+        (bool ok,) = pull(p);
+        vm.assertTrue(ok, "the unspoilt payload is accepted");
+        p.entries[3].signature = signCompact(key(p.entries[3].index), digest);
+        refusesSignature(p, 3);
+    }
+
+    function test_refuses_another_signers_signature() public {
+        Payload memory p = heavy(11, ONE);
+        p.entries[5].index = 16; // registered, but not who signed
+        refusesSignature(p, 5);
+    }
+
+    function test_refuses_a_signature_that_recovers_to_nobody() public {
+        Payload memory p = heavy(11, ONE);
+        p.entries[0].signature = abi.encodePacked(bytes32(0), bytes32(uint256(1)));
+        refuses(p, abi.encodeWithSelector(Sketch.BadSignature.selector, 0, address(0), vm.addr(key(0))));
+    }
+
+    /// @dev s' = n - s with the other parity signs the same digest. In the compact form it loses its top bit to the parity.
+    function test_refuses_the_mirrored_signature() public {
+        Payload memory p = heavy(11, ONE);
+        (bytes32 r, bytes32 vs) = abi.decode(p.entries[2].signature, (bytes32, bytes32));
+        uint256 order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141;
+        uint256 mirrored = order - (uint256(vs) & (type(uint256).max >> 1));
+        p.entries[2].signature = abi.encodePacked(r, mirrored ^ (uint256(vs) & (1 << 255)));
+        (bool ok, bytes memory result) = pull(p);
+        vm.assertTrue(!ok && bytes4(result) == Sketch.BadSignature.selector, "mirrored");
+    }
+
+    function test_refuses_a_high_s() public {
+        Payload memory p = heavy(11, ONE);
+        (bytes32 r,) = abi.decode(p.entries[2].signature, (bytes32, bytes32));
+        uint256 least = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a1;
+        p.entries[2].signature = abi.encodePacked(r, least);
+        refuses(p, abi.encodeWithSelector(Sketch.HighS.selector, p.entries[2].index, least));
+    }
+
+    function test_refuses_a_signer_twice() public {
+        Payload memory p = heavy(11, ONE);
+        p.entries[7] = p.entries[6];
+        refuses(p, abi.encodeWithSelector(Sketch.SignerNotAscending.selector, 18, 19));
+    }
+
+    /// @dev Two attestations of one signer in different slots are still one signer.
+    function test_refuses_a_signer_twice_in_other_slots() public {
+        Payload memory p = heavy(11, ONE);
+        p.entries[7].index = p.entries[6].index;
+        relag(p, 7, p.entries[6].lag + 1);
+        refuses(p, abi.encodeWithSelector(Sketch.SignerNotAscending.selector, 18, 19));
+    }
+
+    function test_refuses_unsorted_signers() public {
+        Payload memory p = heavy(11, ONE);
+        (p.entries[6], p.entries[7]) = (p.entries[7], p.entries[6]);
+        refuses(p, abi.encodeWithSelector(Sketch.SignerNotAscending.selector, 18, 22));
+    }
+
+    function test_refuses_an_unknown_signer() public {
+        Payload memory p = heavy(11, ONE);
+        p.entries[10].index = 31;
+        sign(p, 10);
+        refuses(p, abi.encodeWithSelector(Sketch.UnknownSigner.selector, 31, 31));
+    }
+
+    function test_refuses_exactly_two_thirds() public {
+        uint32[] memory list = new uint32[](3);
+        (list[0], list[1], list[2]) = (100, 100, 100);
+        deploy(list, sizesOf(1));
+        Payload memory p = plain(2, 0, 500);
+        refuses(p, abi.encodeWithSelector(Sketch.QuorumNotReached.selector, 200, 300));
+        list[2] = 99;
+        deploy(list, sizesOf(1));
+        pushes(plain(2, 0, 500));
+    }
+
+    function test_refuses_nobody() public {
+        Payload memory p = empty(0, ONE);
+        refuses(p, abi.encodeWithSelector(Sketch.UnknownPosition.selector, 0, 0));
+    }
+
+    // ------------------------------------------------------------------------------------------------- refused: when
+
+    function test_refuses_a_stale_time() public {
+        refuses(heavyAt(11, ONE, NOW - MAX_AGE - 1), abi.encodeWithSelector(Sketch.Stale.selector, NOW - MAX_AGE - 1, NOW - MAX_AGE));
+    }
+
+    function test_refuses_a_slot_too_far_ahead() public {
+        refuses(
+            heavyAt(11, ONE, NOW + MAX_AHEAD - 3),
+            abi.encodeWithSelector(Sketch.TooFarAhead.selector, NOW + MAX_AHEAD + 1, NOW + MAX_AHEAD)
+        );
+    }
+
+    function test_refuses_a_time_too_far_ahead() public {
+        refuses(
+            heavyAt(11, ONE, NOW + MAX_AHEAD + 1),
+            abi.encodeWithSelector(Sketch.TooFarAhead.selector, NOW + MAX_AHEAD + 5, NOW + MAX_AHEAD)
+        );
+    }
+
+    function test_refuses_a_slot_outside_the_window() public {
+        Payload memory p = heavyAt(11, ONE, NOW - 50);
+        relag(p, 3, WINDOW);
+        refuses(p, abi.encodeWithSelector(Sketch.OutsideWindow.selector, NOW - 50 + WINDOW, NOW - 50 + WINDOW));
+    }
+
+    /// @dev A time older than every counted slot would let older attestations follow newer ones.
+    function test_refuses_a_time_that_is_not_the_oldest_slot() public {
+        Payload memory p = heavy(11, ONE);
+        p.time -= 2;
+        for (uint256 i; i < 11; ++i) {
+            p.entries[i].lag += 2; // the same slots: the signatures stand
+        }
+        refuses(p, abi.encodeWithSelector(Sketch.TimeNotOldest.selector, NOW - 6, NOW - 4));
+    }
+
+    function test_refuses_a_time_that_does_not_increase() public {
+        pushes(heavy(11, ONE));
+        Payload memory p = heavy(11, ONE);
+        (bool ok, bytes memory result) = push(p);
+        vm.assertTrue(!ok, "the same time again");
+        vm.assertEq(result, abi.encodeWithSelector(Sketch.TimeNotIncreasing.selector, p.time, p.time), "its error");
+        (ok, result) = push(heavyAt(11, ONE, p.time - 1));
+        vm.assertTrue(!ok, "an older time");
+        vm.assertEq(result, abi.encodeWithSelector(Sketch.TimeNotIncreasing.selector, p.time - 1, p.time), "its error");
+        pushes(heavyAt(11, ONE, p.time + 1));
+    }
+
+    // ------------------------------------------------------------------------------------------------- refused: what
+
+    function test_refuses_a_price_above_the_median() public {
+        for (uint256 feed; feed < 3; ++feed) {
+            Payload memory p = heavy(11, THREE);
+            p.positions[feed] = neighbour(p, feed, true);
+            (uint256 below, uint256 atMost, uint256 counted) = shares(p, feed);
+            vm.assertTrue(2 * below >= counted, "too much weight is below");
+            refuses(p, abi.encodeWithSelector(Sketch.NotTheMedian.selector, feed, below, atMost, counted));
+        }
+    }
+
+    function test_refuses_a_price_below_the_median() public {
+        for (uint256 feed; feed < 3; ++feed) {
+            Payload memory p = heavy(11, THREE);
+            p.positions[feed] = neighbour(p, feed, false);
+            (uint256 below, uint256 atMost, uint256 counted) = shares(p, feed);
+            vm.assertTrue(2 * atMost < counted, "too little weight is at most it");
+            refuses(p, abi.encodeWithSelector(Sketch.NotTheMedian.selector, feed, below, atMost, counted));
+        }
+    }
+
+    /// @dev At exactly half the weight the lower of the two middle prices is the one.
+    function test_an_even_split_takes_the_lower() public {
+        uint32[] memory list = new uint32[](2);
+        (list[0], list[1]) = (100, 100);
+        deploy(list, sizesOf(1));
+        Payload memory p = plain(2, 0, 500); // 500 and 501
+        p.positions[0] = 1;
+        refuses(p, abi.encodeWithSelector(Sketch.NotTheMedian.selector, 0, 100, 200, 200));
+        p.positions[0] = 0;
+        pushes(p);
+        (uint64 mantissa,,) = verifier.latest(keccak256(feedsOf(1)), 0);
+        vm.assertEq(mantissa, 500, "the lower");
+    }
+
+    function test_refuses_a_position_that_is_no_entry() public {
+        Payload memory p = heavy(11, TEN);
+        p.positions[9] = 11;
+        refuses(p, abi.encodeWithSelector(Sketch.UnknownPosition.selector, 9, 11));
+    }
+
+    /// @dev In both lanes of a pair and in the lone last word, and wherever the price stands among the others.
+    function test_refuses_a_doubtful_price() public {
+        for (uint256 feed; feed < 3; ++feed) {
+            Payload memory p = heavy(11, THREE);
+            rewrite(p, 8, feed, abi.encodePacked(uint64(mantissaAt(p, 8, feed) | (1 << 63)), uint16(10), uint16(0x1f)));
+            p.positions = heavy(11, THREE).positions;
+            refuses(p, abi.encodeWithSelector(Sketch.DoubtfulPrice.selector, feed, p.entries[8].index));
+        }
+    }
+
+    function test_refuses_a_median_of_zero() public {
+        Payload memory p = heavy(11, THREE);
+        for (uint256 i; i < 11; ++i) {
+            rewrite(p, i, 1, word(0, 10, 0x1f));
+        }
+        refuses(p, abi.encodeWithSelector(Sketch.ZeroPrice.selector, 1, p.positions[1]));
+    }
+
+    function test_refuses_too_few_sources() public {
+        for (uint256 feed; feed < 3; ++feed) {
+            Payload memory p = heavy(11, THREE);
+            for (uint256 i; i < 11; ++i) {
+                rewrite(p, i, feed, word(mantissaAt(p, i, feed), 10, i % 2 == 0 ? 0x8000 : 0x0001));
+            }
+            refuses(p, abi.encodeWithSelector(Sketch.TooFewSources.selector, feed, 2, 3));
+            rewrite(p, 10, feed, word(mantissaAt(p, 10, feed), 10, 0x0400));
+            (bool ok,) = pull(p);
+            vm.assertTrue(ok, "a third source is enough");
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------- refused: the form of it
+
+    function test_refuses_an_unknown_group() public {
+        Payload memory p = heavy(11, ONE);
+        p.group = 3;
+        refuses(p, abi.encodeWithSelector(Sketch.UnknownGroup.selector, 3, 3));
+    }
+
+    /// @dev No prefix of a payload passes, and none has another reason than its form or its quorum.
+    function test_refuses_every_truncation() public {
+        bytes memory whole = bytes.concat(Sketch.pull.selector, encode(heavy(11, ONE)));
+        for (uint256 length = whole.length - 1; length >= 4; --length) {
+            assembly ("memory-safe") {
+                mstore(whole, length)
+            }
+            (bool ok, bytes memory result) = address(verifier).call(whole);
+            vm.assertTrue(!ok, "a truncated payload");
+            if (length >= 10 && (length < 11 || (length - 11) % 78 != 0)) {
+                vm.assertEq(result, abi.encodeWithSelector(Sketch.MalformedPayload.selector, length, 11, 78), "its form");
+            }
+        }
+    }
+
+    function test_refuses_a_trailing_byte() public {
+        bytes memory data = bytes.concat(Sketch.pull.selector, encode(heavy(11, ONE)), hex"00");
+        (bool ok, bytes memory result) = address(verifier).call(data);
+        vm.assertTrue(!ok, "a byte too many");
+        vm.assertEq(result, abi.encodeWithSelector(Sketch.MalformedPayload.selector, data.length, 11, 78), "its form");
+    }
+
+    // -------------------------------------------------------------------------------------------------- configuration
+
+    function test_rotation_takes_effect_at_once() public {
+        Payload memory old = heavy(11, ONE);
+        pushes(old);
+        uint32[] memory list = new uint32[](1);
+        list[0] = 5;
+        weights = list;
+        verifier.configure(EPOCH + 1, signers(list), groups(sizes));
+        Payload memory p = plainAt(1, 0, 700, NOW - 1);
+        refusesSignature(p, 0); // signed under the old epoch
+        p.entries[0].signature = signCompact(key(0), digestOf(NETWORK, EPOCH + 1, NOW - 1, keccak256(feedsOf(1)), p.entries[0].words));
+        pushes(p);
+        (uint64 mantissa,, uint32 round) = verifier.latest(keccak256(feedsOf(1)), 0);
+        vm.assertEq(mantissa, 700, "the new signer's price");
+        vm.assertEq(round, 2, "the group's rounds go on");
+    }
+
+    function test_configure_refusals() public {
+        Sketch.Signer[] memory s = signers(weights);
+        bytes[] memory g = groups(sizes);
+        vm.prank(address(1));
+        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.NotOwner.selector, address(1), address(this)));
+        configureFails(EPOCH, s, g, abi.encodeWithSelector(Sketch.EpochNotIncreasing.selector, EPOCH, EPOCH));
+        configureFails(EPOCH + 1, new Sketch.Signer[](0), g, abi.encodeWithSelector(Sketch.TableSize.selector, 0, 255));
+        configureFails(EPOCH + 1, s, new bytes[](0), abi.encodeWithSelector(Sketch.TableSize.selector, 0, 255));
+        address third = s[2].key;
+        s[2].key = s[0].key;
+        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadSigner.selector, 2, s[0].key, s[2].weight));
+        s[2].key = address(0);
+        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadSigner.selector, 2, address(0), s[2].weight));
+        (s[2].key, s[2].weight) = (third, 0);
+        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadSigner.selector, 2, third, 0));
+        s[2].weight = 1;
+        bytes memory good = g[1];
+        g[1] = "";
+        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadGroup.selector, 1, 0));
+        g[1] = bytes.concat(good, hex"00");
+        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadGroup.selector, 1, 221));
+        g[1] = bytes.concat(feedsOf(1), feedsOf(1));
+        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadGroup.selector, 1, 44));
+        g[1] = feedsOf(17);
+        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadGroup.selector, 1, 374));
+        g[1] = feedsOf(16);
+        verifier.configure(EPOCH + 1, s, g);
+    }
+
+    function configureFails(uint32 epoch, Sketch.Signer[] memory s, bytes[] memory g, bytes memory refusal) private {
+        (bool ok, bytes memory result) = address(verifier).call(abi.encodeCall(Sketch.configure, (epoch, s, g)));
+        vm.assertTrue(!ok, "configure refuses");
+        vm.assertEq(result, refusal, "configure's error");
+    }
+
+    // --------------------------------------------------------------------------------------------------------- vectors
+
+    /// @dev vectors/eip712_price_group.json, which the Rust side reads too.
+    function test_golden_vectors() public {
+        string memory json = vm.readFile("../vectors/eip712_price_group.json");
+        uint256 count;
+        uint256 through;
+        for (; vm.keyExistsJson(json, at(count, ".digest")); ++count) {
+            (bytes memory feeds, bytes memory words, bool doubtful) = feedsAndWords(json, count);
+            bytes32 network = vm.parseJsonBytes32(json, at(count, ".network_id"));
+            uint256 epoch = vm.parseJsonUint(json, at(count, ".epoch"));
+            uint256 slot = vm.parseJsonUint(json, at(count, ".slot"));
+            address signer = vm.parseJsonAddress(json, at(count, ".address"));
+            uint256 privateKey = vm.parseJsonUint(json, at(count, ".private_key"));
+            bytes memory signature = vm.parseJsonBytes(json, at(count, ".signature"));
+            bytes32 digest = digestOf(network, epoch, slot, keccak256(feeds), words);
+            vm.assertEq(keccak256(feeds), vm.parseJsonBytes32(json, at(count, ".feeds_hash")), "feeds_hash");
+            vm.assertEq(words, vm.parseJsonBytes(json, at(count, ".words")), "words");
+            vm.assertEq(
+                structHashOf(epoch, slot, keccak256(feeds), words), vm.parseJsonBytes32(json, at(count, ".struct_hash")), "struct_hash"
+            );
+            vm.assertEq(digest, vm.parseJsonBytes32(json, at(count, ".digest")), "digest");
+            vm.assertEq(vm.addr(privateKey), signer, "address");
+            vm.assertEq(signCompact(privateKey, digest), signature, "signature");
+            vm.assertEq(recoverCompact(digest, signature), signer, "recovery");
+            // The payload's time has 40 bits; a doubtful price is not for contracts.
+            if (slot >> 40 == 0 && !doubtful) {
+                passesThrough(network, uint32(epoch), slot, signer, feeds, words, signature);
+                ++through;
+            }
+        }
+        vm.assertEq(count, 6, "six vectors");
+        vm.assertEq(through, 4, "four of them for contracts");
+    }
+
+    function at(uint256 i, string memory field) private pure returns (string memory) {
+        return string.concat("$[", vm.toString(i), "]", field);
+    }
+
+    function feedsAndWords(string memory json, uint256 i) private view returns (bytes memory feeds, bytes memory words, bool doubtful) {
+        for (uint256 j; vm.keyExistsJson(json, at(i, string.concat(".feeds[", vm.toString(j), "].feed"))); ++j) {
+            string memory feed = at(i, string.concat(".feeds[", vm.toString(j), "]"));
+            bytes memory id = vm.parseJsonBytes(json, string.concat(feed, ".feed"));
+            vm.assertEq(id.length, 21, "a feed has 21 bytes");
+            feeds = abi.encodePacked(feeds, id, int8(vm.parseJsonInt(json, string.concat(feed, ".expo"))));
+            uint256 mantissa = vm.parseJsonUint(json, string.concat(feed, ".mantissa"));
+            vm.assertTrue(mantissa > 0 && mantissa >> 63 == 0, "a mantissa has 63 bits");
+            bool flag = vm.parseJsonBool(json, string.concat(feed, ".doubtful"));
+            words = bytes.concat(
+                words,
+                word(
+                    mantissa | (flag ? 1 << 63 : 0),
+                    vm.parseJsonUint(json, string.concat(feed, ".half_width")),
+                    vm.parseJsonUint(json, string.concat(feed, ".sources"))
+                )
+            );
+            doubtful = doubtful || flag;
+        }
+    }
+
+    function recoverCompact(bytes32 digest, bytes memory signature) private pure returns (address) {
+        (bytes32 r, bytes32 vs) = abi.decode(signature, (bytes32, bytes32));
+        return ecrecover(digest, uint8(27 + (uint256(vs) >> 255)), r, vs & bytes32(type(uint256).max >> 1));
+    }
+
+    /// @dev A registry of the vector's signer alone accepts its signature.
+    function passesThrough(bytes32 network, uint32 epoch, uint256 slot, address signer, bytes memory feeds, bytes memory words, bytes memory signature)
+        private
+    {
+        Sketch alone = new Sketch(network, address(this), Sketch.Bounds(0, 0, 1, 0));
+        Sketch.Signer[] memory s = new Sketch.Signer[](1);
+        s[0] = Sketch.Signer(signer, 1);
+        bytes[] memory g = new bytes[](1);
+        g[0] = feeds;
+        alone.configure(epoch, s, g);
+        vm.warp(slot);
+        verifier = alone;
+        Payload memory p = Payload(0, slot, new uint256[](feeds.length / 22), new Entry[](1));
+        p.entries[0] = Entry(0, 0, words, signature);
+        (bool ok, bytes memory result) = pull(p);
+        vm.assertTrue(ok, "the contract accepts the vector");
+        (bytes32 hash,, uint64[] memory medians) = abi.decode(result, (bytes32, uint256, uint64[]));
+        vm.assertEq(hash, keccak256(feeds), "its feeds");
+        for (uint256 feed; feed < medians.length; ++feed) {
+            vm.assertEq(medians[feed], mantissaAt(p, 0, feed), "its price");
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------------------- payloads
+
+    function sizesOf(uint256 a) private pure returns (uint256[] memory list) {
+        list = new uint256[](1);
+        list[0] = a;
+    }
+
+    function sizesOf(uint256 a, uint256 b, uint256 c) private pure returns (uint256[] memory list) {
+        list = new uint256[](3);
+        (list[0], list[1], list[2]) = (a, b, c);
+    }
+
+    function total() private view returns (uint256 sum) {
+        for (uint256 i; i < weights.length; ++i) {
+            sum += weights[i];
+        }
+    }
+
+    function empty(uint256 k, uint256 group) private view returns (Payload memory) {
+        return Payload(group, NOW - 4, new uint256[](sizes[group]), new Entry[](k));
+    }
+
+    /// @dev k of the heavy signers, every third one; lags 0 to 4; all prices different.
+    function heavy(uint256 k, uint256 group) private view returns (Payload memory) {
+        return heavyAt(k, group, NOW - 4);
+    }
+
+    function heavyAt(uint256 k, uint256 group, uint256 time) private view returns (Payload memory p) {
+        p = empty(k, group);
+        p.time = time;
+        for (uint256 i; i < k; ++i) {
+            bytes memory words;
+            for (uint256 feed; feed < sizes[group]; ++feed) {
+                uint256 noise = uint256(keccak256(abi.encode(i, feed, "price")));
+                words = bytes.concat(words, word(1 + (noise >> (193 + 5 * feed)), noise, i % 2 == 0 ? 0x3 : 0x6));
+            }
+            p.entries[i] = Entry(3 * i, i % 5, words, "");
+            sign(p, i);
+        }
+        nameMedians(p);
+    }
+
+    /// @dev The first k signers, one after the other, with prices `first`, `first` + 1, ... for every feed.
+    function plain(uint256 k, uint256 group, uint256 first) private view returns (Payload memory) {
+        return plainAt(k, group, first, NOW - 4);
+    }
+
+    function plainAt(uint256 k, uint256 group, uint256 first, uint256 time) private view returns (Payload memory p) {
+        p = empty(k, group);
+        p.time = time;
+        for (uint256 i; i < k; ++i) {
+            bytes memory words;
+            for (uint256 feed; feed < sizes[group]; ++feed) {
+                words = bytes.concat(words, word(first + i, 10, 7));
+            }
+            p.entries[i] = Entry(i, 0, words, "");
+            sign(p, i);
+        }
+        nameMedians(p);
+    }
+
+    function relag(Payload memory p, uint256 i, uint256 lag) private view {
+        p.entries[i].lag = lag;
+        sign(p, i);
+    }
+
+    /// @dev Another word for one feed, signed anew.
+    function rewrite(Payload memory p, uint256 i, uint256 feed, bytes memory word_) private view {
+        bytes memory words = bytes.concat(p.entries[i].words);
+        for (uint256 j; j < 12; ++j) {
+            words[12 * feed + j] = word_[j];
+        }
+        p.entries[i].words = words;
+        sign(p, i);
+    }
+
+    function refusesSignature(Payload memory p, uint256 i) private {
+        (bool ok, bytes memory result) = pull(p);
+        vm.assertTrue(!ok, "pull refuses");
+        vm.assertTrue(bytes4(result) == Sketch.BadSignature.selector, "for the signature");
+        uint256 index;
+        address expected;
+        assembly ("memory-safe") {
+            index := mload(add(result, 0x24))
+            expected := mload(add(result, 0x64))
+        }
+        vm.assertEq(index, p.entries[i].index, "whose");
+        vm.assertEq(expected, vm.addr(key(p.entries[i].index)), "the key expected");
+        (ok,) = push(p);
+        vm.assertTrue(!ok, "push refuses");
+    }
+
+    /// @dev The entry whose price is next above or below the median's.
+    function neighbour(Payload memory p, uint256 feed, bool above) private view returns (uint256 best) {
+        uint256 median = sortedMedian(p, feed);
+        uint256 distance = type(uint256).max;
+        for (uint256 i; i < p.entries.length; ++i) {
+            uint256 price = mantissaAt(p, i, feed);
+            if (above ? price <= median : price >= median) continue;
+            uint256 d = above ? price - median : median - price;
+            if (d < distance) (best, distance) = (i, d);
+        }
+        vm.assertTrue(distance != type(uint256).max, "a neighbour exists");
+    }
+
+    /// @dev W(<m), W(<=m) and W_S for the named price.
+    function shares(Payload memory p, uint256 feed) private view returns (uint256 below, uint256 atMost, uint256 counted) {
+        uint256 named = mantissaAt(p, p.positions[feed], feed);
+        for (uint256 i; i < p.entries.length; ++i) {
+            uint256 weight = weights[p.entries[i].index];
+            uint256 price = mantissaAt(p, i, feed);
+            counted += weight;
+            if (price < named) below += weight;
+            if (price <= named) atMost += weight;
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! From what is written to what a node runs with: every value checked, every default filled in, every path made absolute.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use concurrence_engine::{FeedPlan, SubmissionParams};
+use concurrence_net::{Multiaddr, PeerAddr, PeerId, parse_listen, parse_peer};
+use concurrence_oracle::{
+    AggregateParams, BATCH_FEEDS_MAX, BINANCE, COINBASE, ConversionGraph, Currency, Feed, GraphError, HOPS_DEFAULT, KRAKEN, Leg, ObserveParams,
+    SourceId, default_feeds, default_legs,
+};
+
+use super::{BroadcastSection, Config, ConfigError, ExchangeSection, FeedSection, LegSection, Secret};
+
+/// A configuration that a node can run with.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// Name of the node.
+    pub id: String,
+    /// The key file.
+    pub key_file: PathBuf,
+    /// Its passphrase.
+    pub key_passphrase: Option<Secret>,
+    /// The registry file.
+    pub registry: PathBuf,
+    /// Directory of the store.
+    pub data_dir: PathBuf,
+    /// Where peers are listened for.
+    pub listen: Vec<Multiaddr>,
+    /// Whom to dial.
+    pub dial: Vec<PeerAddr>,
+    /// How operations spread.
+    pub broadcast: BroadcastSection,
+    /// Who may connect without being a member.
+    pub observers: BTreeSet<PeerId>,
+    /// The exchanges to ask.
+    pub exchanges: Vec<ExchangeSource>,
+    /// Configured sources of kinds that are not built yet.
+    pub unsupported: Vec<Unsupported>,
+    /// What is priced, and how.
+    pub feeds: Vec<FeedPlan>,
+    /// When it is published.
+    pub submission: SubmissionParams,
+    /// Parameters of answers.
+    pub aggregation: AggregateParams,
+    /// How often peers are told the digest, in milliseconds.
+    pub sync_interval_ms: u64,
+    /// Where metrics are served.
+    pub metrics_addr: SocketAddr,
+    /// Where the API is served.
+    pub api_addr: SocketAddr,
+    /// Least severity logged.
+    pub log_level: String,
+}
+
+/// An exchange and what is asked of it.
+#[derive(Clone, Debug)]
+pub struct ExchangeSource {
+    /// Its network-wide index.
+    pub source: SourceId,
+    /// Its name.
+    pub name: String,
+    /// Base URL, if not the venue's public one.
+    pub api_url: Option<String>,
+    /// The symbols that some feed uses, ascending.
+    pub symbols: Vec<String>,
+    /// Time between two requests for one symbol, in milliseconds.
+    pub poll_interval_ms: u64,
+    /// Requests a minute, if not what the vendor documents.
+    pub requests_per_minute: Option<u32>,
+    /// Time a request may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// A configured source that this version cannot ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The section it stands in.
+    pub section: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+/// Exchanges that can be asked, with their network-wide index.
+const VENUES: [(&str, SourceId); 3] = [("binance", BINANCE), ("coinbase", COINBASE), ("kraken", KRAKEN)];
+
+impl Config {
+    /// Checks and completes. Relative paths begin at `base`, the directory of the configuration file.
+    pub fn resolve(&self, base: &Path) -> Result<Resolved, ConfigError> {
+        let submission = self.submission()?;
+        let (exchanges, unsupported) = self.exchanges(submission.interval_ms)?;
+        let feeds = self.feeds(&exchanges)?;
+        let exchanges = exchanges.into_iter().map(|(_, mut exchange)| {
+            let legs = feeds.iter().flat_map(|plan| plan.graph.legs());
+            let symbols: BTreeSet<_> = legs.filter(|l| l.source == exchange.source).map(|l| l.symbol.clone()).collect();
+            exchange.symbols = symbols.into_iter().collect();
+            exchange
+        });
+        let value = |field: &str, detail: String| ConfigError::Value { field: field.to_owned(), detail };
+        let listen = parse_listen(&self.network.listen_addr).map_err(|e| value("network.listen_addr", e.to_string()))?;
+        let dial = self.network.bootstrap_peers.iter().map(|peer| parse_peer(peer));
+        let dial = dial.collect::<Result<_, _>>().map_err(|e| value("network.bootstrap_peers", e.to_string()))?;
+        let observers = self.network.observers.iter().map(|peer| {
+            peer.parse().map_err(|e| value("network.observers", format!("{peer:?} is not a peer id: {e}")))
+        });
+        let merge_ms = self.performance.merge_interval_ms;
+        within("performance.merge_interval_ms", merge_ms, 50, 60_000)?;
+        Ok(Resolved {
+            id: self.oracle.id.clone(),
+            key_file: base.join(&self.oracle.key_file),
+            key_passphrase: self.oracle.key_passphrase.clone(),
+            registry: base.join(&self.oracle.registry),
+            data_dir: base.join(&self.storage.path),
+            listen,
+            dial,
+            broadcast: self.network.broadcast,
+            observers: observers.collect::<Result<_, _>>()?,
+            exchanges: exchanges.collect(),
+            unsupported,
+            aggregation: self.aggregation(&submission)?,
+            feeds,
+            submission,
+            sync_interval_ms: merge_ms,
+            metrics_addr: SocketAddr::new(self.monitoring.metrics_addr, self.monitoring.metrics_port),
+            api_addr: self.api.listen_addr,
+            log_level: self.log_level()?,
+        })
+    }
+
+    fn log_level(&self) -> Result<String, ConfigError> {
+        let level = self.monitoring.log_level.to_lowercase();
+        if ["error", "warn", "info", "debug", "trace"].contains(&level.as_str()) {
+            return Ok(level);
+        }
+        let detail = format!("{level:?} is not error, warn, info, debug or trace");
+        Err(ConfigError::Value { field: "monitoring.log_level".to_owned(), detail })
+    }
+
+    fn submission(&self) -> Result<SubmissionParams, ConfigError> {
+        let s = &self.submission;
+        within("submission.min_sources", u64::from(s.min_sources), 1, 16)?;
+        within("submission.max_price_age_seconds", s.max_price_age_seconds, 1, 3_600)?;
+        within("submission.submission_interval_seconds", s.submission_interval_seconds, 1, 3_600)?;
+        let observe = ObserveParams {
+            max_age_ms: s.max_price_age_seconds * 1_000,
+            sources_min: s.min_sources,
+            confidence_min_ppm: fraction("submission.confidence_threshold", s.confidence_threshold)?,
+            ..ObserveParams::default()
+        };
+        Ok(SubmissionParams { interval_ms: s.submission_interval_seconds * 1_000, observe })
+    }
+
+    fn aggregation(&self, submission: &SubmissionParams) -> Result<AggregateParams, ConfigError> {
+        let max_age_ms = submission.observe.max_age_ms;
+        let window_s = self.aggregation.window_seconds.unwrap_or(max_age_ms / 500);
+        within("aggregation.window_seconds", window_s, max_age_ms / 1_000, 3_600)?;
+        let width = self.aggregation.max_width.map(|w| fraction("aggregation.max_width", w)).transpose()?;
+        let defaults = AggregateParams::default();
+        Ok(AggregateParams {
+            window_ms: window_s * 1_000,
+            max_age_ms,
+            sources_min: submission.observe.sources_min,
+            width_max_ppm: width.unwrap_or(defaults.width_max_ppm),
+        })
+    }
+
+    fn exchanges(
+        &self,
+        interval_ms: u64,
+    ) -> Result<(Vec<(&ExchangeSection, ExchangeSource)>, Vec<Unsupported>), ConfigError> {
+        let (mut known, mut unsupported) = (Vec::new(), Vec::new());
+        for section in &self.data_sources.exchanges {
+            let field = |key: &str| format!("data_sources.exchanges[{}].{key}", section.name);
+            within(&field("weight"), u64::from(section.weight), 1, 10_000)?;
+            within(&field("timeout_ms"), section.timeout_ms, 100, 60_000)?;
+            let poll_interval_ms = section.poll_interval_ms.unwrap_or((interval_ms / 2).max(1_000));
+            within(&field("poll_interval_ms"), poll_interval_ms, 100, 600_000)?;
+            let Some(&(_, source)) = VENUES.iter().find(|(name, _)| *name == section.name) else {
+                unsupported.push(Unsupported { section: "data_sources.exchanges", name: section.name.clone() });
+                continue;
+            };
+            if known.iter().any(|(_, k): &(_, ExchangeSource)| k.source == source) {
+                return Err(ConfigError::Value { field: field("name"), detail: "is configured twice".to_owned() });
+            }
+            let requests_per_minute = section.requests_per_minute;
+            if let Some(requests) = requests_per_minute {
+                within(&field("requests_per_minute"), u64::from(requests), 1, 1_000_000)?;
+            }
+            let (name, timeout_ms) = (section.name.clone(), section.timeout_ms);
+            let (api_url, symbols) = (section.api_url.clone(), Vec::new());
+            let exchange =
+                ExchangeSource { source, name, api_url, symbols, poll_interval_ms, requests_per_minute, timeout_ms };
+            known.push((section, exchange));
+        }
+        let (on_chain, oracles) = (&self.data_sources.on_chain, &self.data_sources.oracles);
+        let on_chain = on_chain.iter().map(|s| ("data_sources.on_chain", s.name.clone()));
+        let oracles = oracles.iter().map(|s| ("data_sources.oracles", s.name.clone()));
+        unsupported.extend(on_chain.chain(oracles).map(|(section, name)| Unsupported { section, name }));
+        Ok((known, unsupported))
+    }
+
+    fn feeds(&self, exchanges: &[(&ExchangeSection, ExchangeSource)]) -> Result<Vec<FeedPlan>, ConfigError> {
+        let defaults: Vec<FeedSection> = default_feeds()
+            .into_iter()
+            .map(|feed| FeedSection { name: feed.to_string(), decimals: super::default_decimals(), legs: Vec::new() })
+            .collect();
+        let sections = if self.feeds.is_empty() { &defaults } else { &self.feeds };
+        let batch_max = self.performance.attestation_batch_size;
+        within("performance.attestation_batch_size", batch_max as u64, 1, BATCH_FEEDS_MAX as u64)?;
+        within("feeds (their number)", sections.len() as u64, 1, batch_max as u64)?;
+        let mut plans: Vec<FeedPlan> = Vec::new();
+        for section in sections {
+            let value = |key: &str, detail: String| ConfigError::Value { field: format!("feeds[{}].{key}", section.name), detail };
+            let feed: Feed = section.name.parse().map_err(|e| value("name", format!("{e}")))?;
+            if plans.iter().any(|plan| plan.graph.feed() == feed) {
+                return Err(value("name", "is configured twice".to_owned()));
+            }
+            within(&format!("feeds[{}].decimals", section.name), u64::from(section.decimals), 0, 18)?;
+            let legs = legs_of(section, feed, exchanges)?;
+            let graph = ConversionGraph::new(feed, legs, HOPS_DEFAULT).map_err(|e| value("legs", e.to_string()))?;
+            let expo = -i8::try_from(section.decimals).unwrap_or(18); // bounded to 18 above
+            plans.push(FeedPlan { graph, expo });
+        }
+        Ok(plans)
+    }
+}
+
+/// A feed's legs over the configured exchanges: those written, or the known ones. A venue's weight multiplies its legs'.
+fn legs_of(
+    section: &FeedSection,
+    feed: Feed,
+    exchanges: &[(&ExchangeSection, ExchangeSource)],
+) -> Result<Vec<Leg>, ConfigError> {
+    let value = |detail: String| ConfigError::Value { field: format!("feeds[{}].legs", section.name), detail };
+    let written = section.legs.iter().map(|leg| {
+        let known = VENUES.iter().find(|(name, _)| *name == leg.source);
+        let &(_, source) = known.ok_or_else(|| value(format!("source {:?} is no known exchange", leg.source)))?;
+        if exchanges.iter().all(|(_, exchange)| exchange.source != source) {
+            return Err(value(format!("source {:?} is not among data_sources.exchanges", leg.source)));
+        }
+        let LegSection { symbol, base, quote, weight, mirror, .. } = leg.clone();
+        let currency = |text: &str| text.parse::<Currency>().map_err(|e| value(e.to_string()));
+        let (base, quote) = (currency(&base)?, currency(&quote)?);
+        within(&format!("feeds[{}].legs[{symbol}].weight", section.name), u64::from(weight), 1, 10_000)?;
+        Ok(Leg { source, venue: leg.source.clone(), symbol, base, quote, weight, mirror })
+    });
+    let legs = match section.legs.is_empty() {
+        true => default_legs(feed),
+        false => written.collect::<Result<_, _>>()?,
+    };
+    if legs.is_empty() {
+        return Err(value("has no legs, and none are known for this feed: write [[feeds.legs]]".to_owned()));
+    }
+    let weighted = legs.into_iter().filter_map(|leg| {
+        let (exchange, _) = exchanges.iter().find(|(_, exchange)| exchange.source == leg.source)?;
+        Some(Leg { weight: leg.weight.saturating_mul(exchange.weight), ..leg })
+    });
+    let weighted: Vec<_> = weighted.collect();
+    if weighted.is_empty() {
+        return Err(value("none of the known legs belongs to a configured exchange (binance, coinbase, kraken)".to_owned()));
+    }
+    Ok(reachable(feed, weighted))
+}
+
+/// Of known legs, those that the configured exchanges can convert: a missing venue takes the legs that need its rates with it.
+fn reachable(feed: Feed, mut legs: Vec<Leg>) -> Vec<Leg> {
+    while let Err(GraphError::Unconvertible { symbol, .. }) = ConversionGraph::new(feed, legs.clone(), HOPS_DEFAULT) {
+        let before = legs.len();
+        legs.retain(|leg| leg.symbol != symbol);
+        if legs.len() == before {
+            break;
+        }
+    }
+    legs
+}
+
+fn within(field: &str, value: u64, low: u64, high: u64) -> Result<(), ConfigError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::Value { field: field.to_owned(), detail: format!("{value} is not within {low} and {high}") })
+}
+
+/// A fraction as parts per million.
+fn fraction(field: &str, value: f64) -> Result<u32, ConfigError> {
+    if (0.0..=1.0).contains(&value) {
+        // Within 0 and 1,000,000, so nothing is cut off.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        return Ok((value * 1e6).round() as u32);
+    }
+    Err(ConfigError::Value { field: field.to_owned(), detail: format!("{value} is not within 0 and 1") })
+}

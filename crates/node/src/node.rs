@@ -1,0 +1,368 @@
+//! Where everything meets: opens the store, checks the own log, starts network, sources and API, and ends them again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use concurrence_api::{self as dto, ApiConfig, ApiServer, Snapshot};
+use concurrence_crdt::{LogKey, Op, VerifiedOp};
+use concurrence_engine::{Engine, EngineConfig, FRESH_LISTEN_MS, META_WATERMARK};
+use concurrence_net::{Broadcast, Limits, Multiaddr, Net, NetConfig, PeerAddr, PeerId};
+use concurrence_oracle::{Registry, Slot, SourceId};
+use concurrence_protocol::{FRAME_LEN_MAX, OwnStart, decode_proof};
+use concurrence_sources::{Budget, PollPolicy, Poller, Source, SourceConfig, Target, Venue};
+use concurrence_store::{KeyLock, OwnLog, RedbStore, Sidecar, Store, start_state};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tracing::{info, warn};
+
+use crate::{
+    Keys, RegistryFile, Resolved,
+    config::{BroadcastSection, ExchangeSource},
+    driver::{Clock, Command, Driver, Ended, wall_ms},
+    peers::Peers,
+    snapshot::Scribe,
+    transport::Transport,
+};
+
+/// A running node.
+pub struct Node {
+    commands: mpsc::Sender<Command>,
+    driver: JoinHandle<Ended>,
+    tasks: Vec<JoinHandle<()>>,
+    net: Net,
+    api: ApiServer,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    _key_lock: KeyLock,
+}
+
+/// What a configuration file does not say.
+pub struct Options {
+    /// Append although the own log may be longer elsewhere: the operator vouches that no other process uses the key.
+    pub override_recovery: bool,
+    /// How long a never-used key listens before its first append, in milliseconds.
+    pub fresh_listen_ms: u64,
+    /// Milliseconds added to the wall clock, to try out what a wrong clock does.
+    pub clock_offset_ms: i64,
+    /// Puts an actor between node and network; [`std::convert::identity`]-like in production.
+    pub transport: Box<dyn FnOnce(Net) -> Box<dyn Transport> + Send>,
+}
+
+/// Why a running node ended.
+#[derive(Debug)]
+pub enum Exit {
+    /// It was asked to.
+    Shutdown,
+    /// Another process uses its key, or its log is forked.
+    Halt(concurrence_engine::Halt),
+    /// Store or sidecar failed.
+    Disk(String),
+}
+
+/// Commands waiting for the loop: a burst of frames beyond this waits in the transport.
+const COMMANDS_MAX: usize = 1_024;
+
+/// How long frames queued at a halt may take to leave: the proof that the own log is forked must reach the others.
+const HALT_FLUSH: Duration = Duration::from_millis(1_500);
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            override_recovery: false,
+            fresh_listen_ms: FRESH_LISTEN_MS,
+            clock_offset_ms: 0,
+            transport: Box::new(|net| Box::new(net)),
+        }
+    }
+}
+
+impl Node {
+    /// Starts a node. Everything that can be wrong on this machine (key, registry, store, ports) is found here.
+    pub async fn start(config: Resolved, options: Options) -> anyhow::Result<Self> {
+        // Two TLS providers are compiled in through dependencies; rustls wants one named. A second call changes nothing.
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let passphrase = config.key_passphrase.as_ref().map(crate::config::Secret::expose);
+        let keys = Arc::new(Keys::load(&config.key_file, passphrase)?);
+        let key_lock = KeyLock::acquire(&config.key_file)?;
+        let registry = RegistryFile::load(&config.registry)?.registry(&config.registry)?;
+        let store = RedbStore::open(&config.data_dir)?;
+        let clock = Clock::new(options.clock_offset_ms);
+
+        let (start, sidecar) = own_log(&keys, &config, &store, options.override_recovery)?;
+        let mut scribe = scribe(&config, &keys, &registry);
+        let engine = engine(&config, &keys, &registry, &store, (start, options.fresh_listen_ms), clock, &mut scribe)?;
+        let peers = Peers::new(&registry, &config.observers, keys.peer_id());
+
+        let (net, mut net_events) = Net::start(net_config(&config, &keys, &registry, &peers)).await?;
+        for addr in net.listen_addrs() {
+            info!(%addr, "listening for peers");
+        }
+        let sources = sources(&config.exchanges)?;
+        scribe.sources = sources.iter().map(|(exchange, source)| (exchange.source, Arc::clone(source))).collect();
+
+        let (snapshot_tx, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let api = ApiServer::start(ApiConfig {
+            listen: config.api_addr,
+            metrics_listen: Some(config.metrics_addr),
+            snapshot: snapshots.clone(),
+            clock: wall_ms,
+        })?;
+        info!(addr = %api.api_addr(), "serving the api and the page");
+
+        let (commands, command_rx) = mpsc::channel(COMMANDS_MAX);
+        let driver = Driver {
+            engine,
+            store: Box::new(store),
+            sidecar,
+            key_file: config.key_file.clone(),
+            own: keys.author_key(),
+            keys,
+            transport: (options.transport)(net.clone()),
+            peers,
+            scribe,
+            snapshots: snapshot_tx,
+            clock,
+        };
+        let driver = tokio::spawn(driver.run(command_rx));
+        let to_driver = commands.clone();
+        let mut tasks = vec![tokio::spawn(async move {
+            while let Some(event) = net_events.recv().await {
+                if to_driver.send(Command::Net(event)).await.is_err() {
+                    break;
+                }
+            }
+        })];
+        tasks.extend(sources.into_iter().map(|(exchange, source)| tokio::spawn(poll(exchange, source, commands.clone()))));
+        Ok(Self { commands, driver, tasks, net, api, snapshots, _key_lock: key_lock })
+    }
+
+    /// The newest snapshot, and word of newer ones.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Where the API and the page are served.
+    pub fn api_addr(&self) -> SocketAddr {
+        self.api.api_addr()
+    }
+
+    /// Where peers are listened for.
+    pub fn listen_addrs(&self) -> Vec<Multiaddr> {
+        self.net.listen_addrs()
+    }
+
+    /// Adds an address to dial, for networks whose ports are known only once they are bound.
+    pub fn add_dial(&self, addr: PeerAddr) {
+        self.net.add_dial(addr);
+    }
+
+    /// Admits these peers and no others: connections of everyone else are closed and refused.
+    pub async fn set_admitted(&self, peers: BTreeSet<PeerId>) {
+        // A node that has ended admits nobody anyway.
+        self.commands.send(Command::SetAdmitted(peers)).await.ok();
+    }
+
+    /// Waits until the node ends by itself.
+    pub async fn ended(&mut self) -> Exit {
+        let exit = match (&mut self.driver).await {
+            Ok(Ended::Shutdown) => Exit::Shutdown,
+            Ok(Ended::Halt(halt)) => Exit::Halt(halt),
+            Ok(Ended::Store(detail)) => Exit::Disk(detail),
+            Err(panic) => Exit::Disk(panic.to_string()),
+        };
+        if matches!(exit, Exit::Halt(_)) {
+            tokio::time::sleep(HALT_FLUSH).await;
+        }
+        exit
+    }
+
+    /// Stops: no new input, everything written, sockets closed. Well under two seconds.
+    pub async fn shutdown(self) {
+        let (done, written) = oneshot::channel();
+        if self.commands.send(Command::Shutdown(done)).await.is_ok() {
+            written.await.ok();
+        }
+        self.tasks.iter().for_each(JoinHandle::abort);
+        tokio::join!(self.net.shutdown(), self.api.shutdown());
+        info!("stopped");
+    }
+}
+
+/// What disk says of the own log, and the sidecar to go on with.
+fn own_log(keys: &Keys, config: &Resolved, store: &RedbStore, override_recovery: bool) -> anyhow::Result<(OwnStart, Sidecar)> {
+    let own = keys.author_key();
+    let mut lens = [0u64; 4];
+    for (log, len) in store.logs()? {
+        if let Some(slot) = lens.get_mut(usize::from(log.index)).filter(|_| log.author == own) {
+            *slot = len;
+        }
+    }
+    let sidecar = Sidecar::load(&config.key_file)?;
+    let start = match start_state(sidecar.as_ref(), own, store.id(), lens) {
+        OwnLog::Append => OwnStart::Append,
+        OwnLog::Recovering(reason) if override_recovery => {
+            warn!(%reason, "recovery overridden by the operator");
+            OwnStart::Append
+        }
+        OwnLog::Fresh if override_recovery => OwnStart::Append,
+        OwnLog::Fresh => OwnStart::Fresh,
+        OwnLog::Recovering(reason) => {
+            warn!(%reason, "recovering the own log: nothing is appended until members of more than two thirds answered");
+            OwnStart::Recover
+        }
+    };
+    Ok((start, Sidecar { store: store.id(), author: own, next: lens }))
+}
+
+/// The engine with everything that the store holds taken back.
+fn engine(
+    config: &Resolved,
+    keys: &Keys,
+    registry: &Registry,
+    store: &RedbStore,
+    (start, fresh_listen_ms): (OwnStart, u64),
+    clock: Clock,
+    scribe: &mut Scribe,
+) -> anyhow::Result<Engine> {
+    let now = clock.now();
+    let watermark = store.meta(META_WATERMARK)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+    let engine_config = EngineConfig {
+        registry: registry.clone(),
+        own: Some(keys.author_key()),
+        feeds: config.feeds.clone(),
+        submission: config.submission,
+        aggregation: config.aggregation,
+        sync_interval_ms: config.sync_interval_ms,
+        fresh_listen_ms,
+    };
+    let mut engine = Engine::new(engine_config, start, Slot::from_number(watermark), now);
+    for bytes in store.proofs()? {
+        let proof = decode_proof(&bytes, registry.network_id()).context("a fork proof in the store does not verify: run audit")?;
+        engine.restore_proof(proof, now.wall);
+    }
+    if engine.replica().history().proof(&keys.author_key()).is_some() {
+        bail!("the log of this key ({}) is proven forked; register a new key", keys.author_key());
+    }
+    for (log, len) in store.logs()? {
+        for_each_op(store, log, len, registry, |op| {
+            engine.restore(op, now.wall);
+            if now.wall.since_ms(op.op().header().declared) <= concurrence_engine::CELLS_KEPT_MS {
+                scribe.admitted(op, now.wall, engine.view());
+            }
+        })?;
+    }
+    info!(ops = engine.replica().history().ops(), digest = %engine.digest(), "store read");
+    Ok(engine)
+}
+
+/// Bytes of operations read from the store at once.
+const READ_AT_ONCE: usize = 4 << 20;
+
+/// Reads a whole log. A row that rotted ends it: what follows is fetched from peers again.
+pub(crate) fn for_each_op(
+    store: &dyn Store,
+    log: LogKey,
+    len: u64,
+    registry: &Registry,
+    mut each: impl FnMut(&VerifiedOp),
+) -> anyhow::Result<()> {
+    let mut from = 0;
+    while from < len {
+        let ops = store.range(log, from, len, READ_AT_ONCE)?;
+        if ops.is_empty() {
+            warn!(%log, from, len, "the rest of a log is unreadable and will be fetched again");
+            break;
+        }
+        for bytes in &ops {
+            let op = Op::decode(bytes, registry.network_id()).with_context(|| format!("{log} at {from}: run audit"))?;
+            each(&VerifiedOp::from_own_store(op));
+            from += 1;
+        }
+    }
+    Ok(())
+}
+
+fn scribe(config: &Resolved, keys: &Keys, registry: &Registry) -> Scribe {
+    let public = keys.public();
+    let node = dto::NodeView {
+        id: config.id.clone(),
+        author: public.author,
+        evm: public.evm,
+        peer: public.peer,
+        network_id: registry.network_id().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_ms: wall_ms(),
+        recovering: false,
+        clock_offset_ms: None,
+    };
+    let legs = config.feeds.iter().flat_map(|plan| plan.graph.legs());
+    let names: BTreeMap<u8, String> = legs.map(|leg| (leg.source.index(), leg.venue.clone())).collect();
+    let mut scribe = Scribe::new(node, names);
+    scribe.unsupported.clone_from(&config.unsupported);
+    scribe.sources_min = config.submission.observe.sources_min;
+    scribe.expos = config.feeds.iter().map(|plan| (plan.graph.feed(), plan.expo)).collect();
+    scribe
+}
+
+fn net_config(config: &Resolved, keys: &Keys, registry: &Registry, peers: &Peers) -> NetConfig {
+    NetConfig {
+        keypair: keys.peer_keypair(),
+        network: registry.network_id().to_string(),
+        listen: config.listen.clone(),
+        dial: config.dial.clone(),
+        admitted: peers.ids(),
+        broadcast: match config.broadcast {
+            BroadcastSection::Gossipsub => Broadcast::Gossipsub,
+            BroadcastSection::FullMesh => Broadcast::FullMesh,
+        },
+        limits: Limits { max_frame_bytes: FRAME_LEN_MAX, ..Limits::default() },
+    }
+}
+
+/// The exchanges, ready to be asked.
+pub(crate) fn sources(exchanges: &[ExchangeSource]) -> anyhow::Result<Vec<(ExchangeSource, Arc<Source>)>> {
+    let clock: concurrence_sources::Clock = Arc::new(|| concurrence_crdt::Time::from_ms(wall_ms()));
+    let make = |exchange: &ExchangeSource| {
+        let venue: Venue = exchange.name.parse().map_err(|_| anyhow::anyhow!("unknown venue {:?}", exchange.name))?;
+        let url = exchange.api_url.clone().unwrap_or_else(|| public_url(venue).to_owned());
+        let budget = exchange.requests_per_minute.map(|per_minute| Budget { per_minute, burst: per_minute.div_ceil(60) });
+        let timeout = Duration::from_millis(exchange.timeout_ms);
+        let config = SourceConfig { timeout, budget, ..SourceConfig::new(venue, url) };
+        let source = Source::new(config, Arc::clone(&clock)).with_context(|| format!("source {}", exchange.name))?;
+        Ok((exchange.clone(), Arc::new(source)))
+    };
+    exchanges.iter().map(make).collect()
+}
+
+/// A venue's public market data, from its documentation.
+const fn public_url(venue: Venue) -> &'static str {
+    match venue {
+        Venue::Binance => "https://api.binance.com/api/v3",
+        Venue::Coinbase => "https://api.exchange.coinbase.com",
+        Venue::Kraken => "https://api.kraken.com",
+    }
+}
+
+/// Asks one exchange for its symbols, until the driver is gone.
+async fn poll(exchange: ExchangeSource, source: Arc<Source>, commands: mpsc::Sender<Command>) {
+    let targets: Vec<_> = exchange.symbols.iter().map(|symbol| Target { source: 0, symbol: symbol.clone() }).collect();
+    let policy = PollPolicy::every(Duration::from_millis(exchange.poll_interval_ms));
+    let mut poller = Poller::start(&[source], &targets, policy);
+    let id: SourceId = exchange.source;
+    while let Some(polled) = poller.next().await {
+        match polled.result {
+            Ok(quote) => {
+                if commands.send(Command::Quote(id, polled.symbol, quote)).await.is_err() {
+                    break;
+                }
+            }
+            Err(error) => warn!(source = exchange.name, symbol = polled.symbol, %error, "no quote"),
+        }
+    }
+}
