@@ -231,7 +231,7 @@ function oracles() {
     const proof = proofs.get(oracle.author);
     const evidence = !proof ? '' : Object.entries(proof.evidence).map(([key, value]) => `${key} ${short(value)}`).join(', ');
     const status = make('span', {}, pill(oracle.status));
-    if (evidence) status.append(make('span', { class: 'muted id' }, ` proof: ${evidence}`));
+    if (evidence) status.append(make('span', { class: 'muted id proof' }, `proof: ${evidence}`));
     const seen = oracle.last_slot === null ? '\u2013' : age(oracle.last_slot * 1000);
     return [oracle.status === 'forked' ? 'forked' : '', make('span', { class: 'name' }, oracle.name || '\u2013'),
       status, String(oracle.weight), seen, String(oracle.ops), id(oracle.author)];

@@ -445,7 +445,6 @@ contract AttestationVerifierSketch {
 
     /// @dev Says which slots are out of bounds, given the set of all slots - time.
     function _refuseSlots(uint256 time, uint256 lags) private view {
-        if (lags == 0) revert QuorumNotReached(0, configuration.totalWeight);
         (uint256 oldest, uint256 newest) = (time, time + 255);
         while ((lags >> (oldest - time)) & 1 == 0) ++oldest;
         while ((lags >> (newest - time)) & 1 == 0) --newest;
@@ -470,7 +469,9 @@ contract AttestationVerifierSketch {
             }
             if (2 * below >= counted || 2 * atMost < counted) revert NotTheMedian(feed, below, atMost, counted);
             uint256 sources;
-            for (; union != 0; union &= union - 1) ++sources;
+            for (; union != 0; union &= union - 1) {
+                ++sources;
+            }
             if (sources < MIN_SOURCES) revert TooFewSources(feed, sources, MIN_SOURCES);
         }
         assert(false); // the two ways of counting differ

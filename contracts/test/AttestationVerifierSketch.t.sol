@@ -69,8 +69,8 @@ contract AttestationVerifierSketchTest is Fixture {
         Payload memory p = empty(k, 0);
         for (uint256 i; i < k; ++i) {
             bytes memory words;
-            for (uint256 feed; feed < n; ++feed) {
-                uint256 noise = uint256(keccak256(abi.encode(seed, i, feed)));
+            for (uint256 j; j < n; ++j) {
+                uint256 noise = uint256(keccak256(abi.encode(seed, i, j)));
                 uint256 mantissa = noise % 4 == 0 ? (1 << 63) - 1 - noise % 2 : 1 + (noise >> 8) % 4;
                 words = bytes.concat(words, word(mantissa, noise >> 16, 0xff));
             }
@@ -252,7 +252,7 @@ contract AttestationVerifierSketchTest is Fixture {
     }
 
     function test_refuses_nobody() public {
-        Payload memory p = empty(0, ONE);
+        Payload memory p = empty(0, ONE); // no entry can be named as median
         refuses(p, abi.encodeWithSelector(Sketch.UnknownPosition.selector, 0, 0));
     }
 
@@ -264,15 +264,13 @@ contract AttestationVerifierSketchTest is Fixture {
 
     function test_refuses_a_slot_too_far_ahead() public {
         refuses(
-            heavyAt(11, ONE, NOW + MAX_AHEAD - 3),
-            abi.encodeWithSelector(Sketch.TooFarAhead.selector, NOW + MAX_AHEAD + 1, NOW + MAX_AHEAD)
+            heavyAt(11, ONE, NOW + MAX_AHEAD - 3), abi.encodeWithSelector(Sketch.TooFarAhead.selector, NOW + MAX_AHEAD + 1, NOW + MAX_AHEAD)
         );
     }
 
     function test_refuses_a_time_too_far_ahead() public {
         refuses(
-            heavyAt(11, ONE, NOW + MAX_AHEAD + 1),
-            abi.encodeWithSelector(Sketch.TooFarAhead.selector, NOW + MAX_AHEAD + 5, NOW + MAX_AHEAD)
+            heavyAt(11, ONE, NOW + MAX_AHEAD + 1), abi.encodeWithSelector(Sketch.TooFarAhead.selector, NOW + MAX_AHEAD + 5, NOW + MAX_AHEAD)
         );
     }
 
@@ -467,21 +465,21 @@ contract AttestationVerifierSketchTest is Fixture {
         string memory json = vm.readFile("../vectors/eip712_price_group.json");
         uint256 count;
         uint256 through;
-        for (; vm.keyExistsJson(json, at(count, ".digest")); ++count) {
+        for (; vm.keyExistsJson(json, path(count, ".digest")); ++count) {
             (bytes memory feeds, bytes memory words, bool doubtful) = feedsAndWords(json, count);
-            bytes32 network = vm.parseJsonBytes32(json, at(count, ".network_id"));
-            uint256 epoch = vm.parseJsonUint(json, at(count, ".epoch"));
-            uint256 slot = vm.parseJsonUint(json, at(count, ".slot"));
-            address signer = vm.parseJsonAddress(json, at(count, ".address"));
-            uint256 privateKey = vm.parseJsonUint(json, at(count, ".private_key"));
-            bytes memory signature = vm.parseJsonBytes(json, at(count, ".signature"));
+            bytes32 network = vm.parseJsonBytes32(json, path(count, ".network_id"));
+            uint256 epoch = vm.parseJsonUint(json, path(count, ".epoch"));
+            uint256 slot = vm.parseJsonUint(json, path(count, ".slot"));
+            address signer = vm.parseJsonAddress(json, path(count, ".address"));
+            uint256 privateKey = vm.parseJsonUint(json, path(count, ".private_key"));
+            bytes memory signature = vm.parseJsonBytes(json, path(count, ".signature"));
             bytes32 digest = digestOf(network, epoch, slot, keccak256(feeds), words);
-            vm.assertEq(keccak256(feeds), vm.parseJsonBytes32(json, at(count, ".feeds_hash")), "feeds_hash");
-            vm.assertEq(words, vm.parseJsonBytes(json, at(count, ".words")), "words");
+            vm.assertEq(keccak256(feeds), vm.parseJsonBytes32(json, path(count, ".feeds_hash")), "feeds_hash");
+            vm.assertEq(words, vm.parseJsonBytes(json, path(count, ".words")), "words");
             vm.assertEq(
-                structHashOf(epoch, slot, keccak256(feeds), words), vm.parseJsonBytes32(json, at(count, ".struct_hash")), "struct_hash"
+                structHashOf(epoch, slot, keccak256(feeds), words), vm.parseJsonBytes32(json, path(count, ".struct_hash")), "struct_hash"
             );
-            vm.assertEq(digest, vm.parseJsonBytes32(json, at(count, ".digest")), "digest");
+            vm.assertEq(digest, vm.parseJsonBytes32(json, path(count, ".digest")), "digest");
             vm.assertEq(vm.addr(privateKey), signer, "address");
             vm.assertEq(signCompact(privateKey, digest), signature, "signature");
             vm.assertEq(recoverCompact(digest, signature), signer, "recovery");
@@ -495,13 +493,13 @@ contract AttestationVerifierSketchTest is Fixture {
         vm.assertEq(through, 4, "four of them for contracts");
     }
 
-    function at(uint256 i, string memory field) private pure returns (string memory) {
+    function path(uint256 i, string memory field) private pure returns (string memory) {
         return string.concat("$[", vm.toString(i), "]", field);
     }
 
     function feedsAndWords(string memory json, uint256 i) private view returns (bytes memory feeds, bytes memory words, bool doubtful) {
-        for (uint256 j; vm.keyExistsJson(json, at(i, string.concat(".feeds[", vm.toString(j), "].feed"))); ++j) {
-            string memory feed = at(i, string.concat(".feeds[", vm.toString(j), "]"));
+        for (uint256 j; vm.keyExistsJson(json, path(i, string.concat(".feeds[", vm.toString(j), "].feed"))); ++j) {
+            string memory feed = path(i, string.concat(".feeds[", vm.toString(j), "]"));
             bytes memory id = vm.parseJsonBytes(json, string.concat(feed, ".feed"));
             vm.assertEq(id.length, 21, "a feed has 21 bytes");
             feeds = abi.encodePacked(feeds, id, int8(vm.parseJsonInt(json, string.concat(feed, ".expo"))));
@@ -526,9 +524,15 @@ contract AttestationVerifierSketchTest is Fixture {
     }
 
     /// @dev A registry of the vector's signer alone accepts its signature.
-    function passesThrough(bytes32 network, uint32 epoch, uint256 slot, address signer, bytes memory feeds, bytes memory words, bytes memory signature)
-        private
-    {
+    function passesThrough(
+        bytes32 network,
+        uint32 epoch,
+        uint256 slot,
+        address signer,
+        bytes memory feeds,
+        bytes memory words,
+        bytes memory signature
+    ) private {
         Sketch alone = new Sketch(network, address(this), Sketch.Bounds(0, 0, 1, 0));
         Sketch.Signer[] memory s = new Sketch.Signer[](1);
         s[0] = Sketch.Signer(signer, 1);
@@ -558,12 +562,6 @@ contract AttestationVerifierSketchTest is Fixture {
     function sizesOf(uint256 a, uint256 b, uint256 c) private pure returns (uint256[] memory list) {
         list = new uint256[](3);
         (list[0], list[1], list[2]) = (a, b, c);
-    }
-
-    function total() private view returns (uint256 sum) {
-        for (uint256 i; i < weights.length; ++i) {
-            sum += weights[i];
-        }
     }
 
     function empty(uint256 k, uint256 group) private view returns (Payload memory) {

@@ -75,7 +75,9 @@ abstract contract Fixture {
     /// @dev Feeds of a group of that size, with exponents; groups differ by their first feed's name.
     function feedsOf(uint256 size) internal pure returns (bytes memory feeds) {
         for (uint256 i; i < size; ++i) {
-            feeds = abi.encodePacked(feeds, bytes21(abi.encodePacked(hex"01", bytes1(uint8(64 + size)), bytes1(uint8(65 + i)), "/USD")), int8(-8));
+            feeds = abi.encodePacked(
+                feeds, bytes21(abi.encodePacked(hex"01", bytes1(uint8(64 + size)), bytes1(uint8(65 + i)), "/USD")), int8(-8)
+            );
         }
     }
 
@@ -84,7 +86,10 @@ abstract contract Fixture {
     function digestOf(bytes32 network, uint256 epoch, uint256 slot, bytes32 feedsHash, bytes memory words) internal pure returns (bytes32) {
         bytes32 domain = keccak256(
             abi.encode(
-                keccak256("EIP712Domain(string name,string version,bytes32 salt)"), keccak256(bytes("Concurrence")), keccak256(bytes("0")), network
+                keccak256("EIP712Domain(string name,string version,bytes32 salt)"),
+                keccak256(bytes("Concurrence")),
+                keccak256(bytes("0")),
+                network
             )
         );
         return keccak256(abi.encodePacked(hex"1901", domain, structHashOf(epoch, slot, feedsHash, words)));
@@ -92,7 +97,9 @@ abstract contract Fixture {
 
     function structHashOf(uint256 epoch, uint256 slot, bytes32 feedsHash, bytes memory words) internal pure returns (bytes32) {
         return keccak256(
-            abi.encode(keccak256("PriceGroup(uint32 epoch,uint64 slot,bytes32 feeds,bytes words)"), epoch, slot, feedsHash, keccak256(words))
+            abi.encode(
+                keccak256("PriceGroup(uint32 epoch,uint64 slot,bytes32 feeds,bytes words)"), epoch, slot, feedsHash, keccak256(words)
+            )
         );
     }
 

@@ -1,1 +1,60 @@
-fn main() {}
+//! `oracle-node`: runs, checks and demonstrates nodes of a Concurrence network.
+
+mod audit;
+mod check_config;
+mod demo;
+mod exchange_sim;
+mod keygen;
+mod registry;
+mod replay;
+mod run;
+mod show_pubkey;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An oracle network without consensus: run a node, check it, or watch seven of them agree.
+///
+/// First steps: `keygen` makes a node's keys, `registry init` and `registry add` say who belongs to the network,
+/// `check-config` tells whether a configuration will run, `run` runs it. `demo` needs none of them.
+///
+/// Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage; 3 an audit had nothing to verify;
+/// 4 a running node halted because another process signs with its key or its log is forked; 5 its disk failed.
+#[derive(Parser)]
+#[command(name = "oracle-node", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Keygen(keygen::Args),
+    ShowPubkey(show_pubkey::Args),
+    Registry(registry::Args),
+    CheckConfig(check_config::Args),
+    Run(run::Args),
+    Audit(audit::Args),
+    Demo(demo::Args),
+    ExchangeSim(exchange_sim::Args),
+    Replay(replay::ReplayArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Keygen(args) => args.run(),
+        Command::ShowPubkey(args) => args.run(),
+        Command::Registry(args) => args.run(),
+        Command::CheckConfig(args) => args.run(),
+        Command::Run(args) => args.run(),
+        Command::Audit(args) => args.run(),
+        Command::Demo(args) => args.run(),
+        Command::ExchangeSim(args) => args.run(),
+        Command::Replay(args) => replay::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

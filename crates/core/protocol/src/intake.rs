@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use concurrence_crdt::{AuthorKey, Bucket, ForkProof, Invalid, Op, OpId, Place, VerifiedOp};
+use concurrence_crdt::{AuthorKey, Bucket, ForkProof, Invalid, Op, OpId, Place, Reader, SignedHeader, VerifiedOp};
 
 use crate::{
     Event, Frame, Now, Output, Peer, Replica, StoreRequest, Verdict, Write, frame::decode_proof, session::PullCause,
@@ -262,11 +262,13 @@ impl Replica {
 
     /// A proof, alone in its frame.
     pub(crate) fn take_proof(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
+        // One proof is enough: another against the same author is not worth its two signature checks.
+        let accused = SignedHeader::read(&mut Reader::new(bytes), self.config.network);
+        if accused.is_ok_and(|header| self.history.proof(&header.header().log.author).is_some()) {
+            return self.refuse(peer, Reason::Duplicate);
+        }
         match decode_proof(bytes, self.config.network) {
             Ok(proof) if self.config.members.number(&proof.author()).is_some() => {
-                if self.history.proof(&proof.author()).is_some() {
-                    return self.refuse(peer, Reason::Duplicate);
-                }
                 self.convict(proof);
                 Verdict::Accept
             }

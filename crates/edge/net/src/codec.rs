@@ -1,8 +1,8 @@
 //! The bytes of one request: a run of records up to the end of the stream.
 //!
 //! A record is a kind byte (0 directed frame, 1 broadcast message), a big-endian u32 length, and that many bytes. The
-//! answer is the single byte 1. What the reader refuses is a value, not an I/O error, so that the refusal can be
-//! counted against its sender.
+//! answer is the single byte 1, or a reset of the stream. What the reader refuses is a value, not an I/O error: of an
+//! I/O error while reading, libp2p does not tell whose it was, and the refusal could not be counted against its sender.
 
 use std::io;
 
@@ -39,9 +39,15 @@ pub(crate) enum Request {
     Refused(RefusalReason),
 }
 
-/// The only answer there is: the frames of the request are taken.
+/// The answer to a request.
 #[derive(Debug)]
-pub(crate) struct Ack;
+pub(crate) enum Answer {
+    /// Its frames are taken.
+    Taken,
+    /// They are not; the stream is reset. A mere close would leave the sender waiting: Yamux resets no stream that was
+    /// closed, and the sender may be out of credit half-way through a long frame.
+    Refused,
+}
 
 /// Reads and writes requests under the caps it was made with.
 #[derive(Clone, Debug)]
@@ -100,7 +106,7 @@ impl FrameCodec {
 impl request_response::Codec for FrameCodec {
     type Protocol = StreamProtocol;
     type Request = Request;
-    type Response = Ack;
+    type Response = Answer;
 
     async fn read_request<T>(&mut self, _: &Self::Protocol, io: &mut T) -> io::Result<Self::Request>
     where
@@ -116,7 +122,7 @@ impl request_response::Codec for FrameCodec {
         let mut answer = [0];
         io.read_exact(&mut answer).await?;
         match answer {
-            [ACK] => Ok(Ack),
+            [TAKEN] => Ok(Answer::Taken),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not an acknowledgement")),
         }
     }
@@ -143,11 +149,15 @@ impl request_response::Codec for FrameCodec {
         Ok(())
     }
 
-    async fn write_response<T>(&mut self, _: &Self::Protocol, io: &mut T, _: Self::Response) -> io::Result<()>
+    async fn write_response<T>(&mut self, _: &Self::Protocol, io: &mut T, answer: Self::Response) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        io.write_all(&[ACK]).await
+        match answer {
+            Answer::Taken => io.write_all(&[TAKEN]).await,
+            // An error makes the handler drop the stream unclosed, which resets it.
+            Answer::Refused => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the request is refused")),
+        }
     }
 }
 
@@ -180,7 +190,7 @@ async fn read_header<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Header> {
 pub(crate) const HEADER_BYTES: usize = 5;
 const DIRECT: u8 = 0;
 const BROADCAST: u8 = 1;
-const ACK: u8 = 1;
+const TAKEN: u8 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -251,7 +261,7 @@ mod tests {
     fn only_an_acknowledgement_is_an_answer() {
         let protocol = StreamProtocol::new("/test");
         let answer = |bytes: &[u8]| block_on(codec().read_response(&protocol, &mut Cursor::new(bytes)));
-        assert!(answer(&[ACK]).is_ok());
+        assert!(answer(&[TAKEN]).is_ok());
         assert!(answer(&[]).is_err());
         assert!(answer(&[0]).is_err());
     }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::addr::PeerAddr;
 use crate::behaviour::{self, Behaviour, BehaviourEvent};
-use crate::codec::{Ack, Request};
+use crate::codec::{Answer, Request};
 use crate::config::{Broadcast, NetConfig, NetError};
 use crate::counters::Counter;
 use crate::delivery::Delivery;
@@ -37,7 +37,7 @@ pub(crate) struct Driver {
     admitted: BTreeSet<PeerId>,
     sessions: Sessions,
     dialer: Dialer,
-    delivery: Delivery<ResponseChannel<Ack>>,
+    delivery: Delivery<ResponseChannel<Answer>>,
     /// The one request in flight to each peer.
     in_flight: BTreeMap<PeerId, (OutboundRequestId, usize)>,
     /// Who handed us each gossip message that awaits a verdict, and the order in which they came.
@@ -203,10 +203,14 @@ impl Driver {
     fn deliver(&mut self, place: mpsc::Permit<'_, NetEvent>) {
         let Some((event, ack)) = self.delivery.pop() else { return };
         place.send(event);
-        if let Some(ack) = ack {
-            // Fails only if the connection is gone, and then nobody waits for it.
-            self.swarm.behaviour_mut().frames.send_response(ack, Ack).ok();
+        if let Some(channel) = ack {
+            self.answer(channel, Answer::Taken);
         }
+    }
+
+    fn answer(&mut self, channel: ResponseChannel<Answer>, answer: Answer) {
+        // Fails only if the connection is gone, and then nobody waits for it.
+        self.swarm.behaviour_mut().frames.send_response(channel, answer).ok();
     }
 
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -290,7 +294,7 @@ impl Driver {
         }
     }
 
-    fn on_frames_event(&mut self, event: request_response::Event<Request, Ack>) {
+    fn on_frames_event(&mut self, event: request_response::Event<Request, Answer>) {
         use request_response::{Event, Message};
         match event {
             Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
@@ -305,13 +309,16 @@ impl Driver {
         }
     }
 
-    fn on_request(&mut self, peer: PeerId, request: Request, channel: ResponseChannel<Ack>) {
+    fn on_request(&mut self, peer: PeerId, request: Request, channel: ResponseChannel<Answer>) {
         if !self.sessions.is_open(peer) {
             return;
         }
         let records = match request {
             Request::Records(records) => records,
-            Request::Refused(reason) => return self.refused(Some(peer), reason),
+            Request::Refused(reason) => {
+                self.answer(channel, Answer::Refused);
+                return self.refused(Some(peer), reason);
+            }
         };
         // The request came under our protocol's name, which says the same as an identify answer.
         if self.sessions.identified(peer, Instant::now()) {
@@ -319,7 +326,8 @@ impl Driver {
         }
         let bytes: usize = records.iter().map(|record| record.body.len()).sum();
         let frames = records.len();
-        if self.delivery.arrived(peer, self.sessions.is_ready(peer), records, channel).is_err() {
+        if let Err(channel) = self.delivery.arrived(peer, self.sessions.is_ready(peer), records, channel) {
+            self.answer(channel, Answer::Refused);
             return self.refused(Some(peer), RefusalReason::TooFast);
         }
         self.mailbox.counters.add(Counter::FramesIn, frames);

@@ -1,0 +1,73 @@
+//! `oracle-node run`
+
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+
+use concurrence_node::{Exit, Node, Options};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Run a node until it is told to stop (Ctrl-C or SIGTERM).
+#[derive(clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(long, default_value = "./config.toml")]
+    config: PathBuf,
+    /// Append although this node's own log may be longer elsewhere (restored or lost store). Only when you are certain that no other
+    /// process uses this key: if one does, the log forks and the key is worthless.
+    #[arg(long)]
+    override_recovery: bool,
+}
+
+/// Another process signs with the key, or its log is forked.
+const EXIT_HALTED: u8 = 4;
+/// Store or sidecar failed.
+const EXIT_DISK: u8 = 5;
+
+impl Args {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let mut config = super::check_config::load(&self.config)?;
+        if config.key_passphrase.is_none() {
+            config.key_passphrase = std::env::var(super::keygen::PASSPHRASE).ok().map(Into::into);
+        }
+        log_to_stderr(&config.log_level);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let code = runtime.block_on(run(config, self.override_recovery))?;
+        // Lookups of names run on threads that cannot be interrupted; nothing waits for them.
+        runtime.shutdown_background();
+        Ok(code)
+    }
+}
+
+async fn run(config: concurrence_node::Resolved, override_recovery: bool) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut node = Node::start(config, Options { override_recovery, ..Options::default() }).await?;
+    eprintln!("running; the page is at http://{}", node.api_addr());
+    let exit = tokio::select! {
+        exit = node.ended() => exit,
+        _ = interrupt.recv() => Exit::Shutdown,
+        _ = terminate.recv() => Exit::Shutdown,
+    };
+    let code = match exit {
+        Exit::Shutdown => ExitCode::SUCCESS,
+        Exit::Halt(halt) => {
+            eprintln!("error: {halt}; this node has stopped so as not to make it worse");
+            ExitCode::from(EXIT_HALTED)
+        }
+        Exit::Disk(detail) => {
+            eprintln!("error: {detail}");
+            ExitCode::from(EXIT_DISK)
+        }
+    };
+    node.shutdown().await;
+    Ok(code)
+}
+
+/// Logs for people on a terminal, as JSON elsewhere. `RUST_LOG` overrides the level.
+pub fn log_to_stderr(level: &str) {
+    let noisy = "libp2p_gossipsub=warn,libp2p_swarm=warn,libp2p_tcp=warn,libp2p_quic=warn,hickory_resolver=warn";
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{level},{noisy}")));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().try_init() };
+    drop(set); // a second subscriber in one process: the first stays
+}
