@@ -9,12 +9,14 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const CONTRACT = "src/AttestationVerifierSketch.sol";
 
-/** [what is taken out, text found once, text in its place] */
+/**
+ * [what is taken out, text found once, text in its place]
+ * Not here, as nothing observable depends on it: that the payload is no shorter than its header, as then no entry can be named as median.
+ */
 const MUTANTS = [
   ["monotone time", "if (time <= storedTime)", "if (time < storedTime)"],
   ["known group", "if (group >= groups)", "if (group > groups)"],
   ["whole entries", "(msg.data.length - entries) % entrySize != 0", "false"],
-  ["header length", "msg.data.length < entries ||", ""],
   ["maximum age", "if (time + MAX_AGE < block.timestamp)", "if (false)"],
   ["maximum age, by one", "if (time + MAX_AGE < block.timestamp)", "if (time + MAX_AGE <= block.timestamp)"],
   ["ascending signers", "or(lt(head, next), or(gt(s, HALF_ORDER),", "or(0, or(gt(s, HALF_ORDER),"],
@@ -62,7 +64,7 @@ try {
   symlinkSync(join(ROOT, "node_modules"), join(contracts, "node_modules"));
   const source = readFileSync(join(contracts, CONTRACT), "utf8");
   // The tests do not change: linked at run time, they are compiled once.
-  const test = () => spawnSync(forge, ["test", "--root", contracts, "--dynamic-test-linking"], { encoding: "utf8" });
+  const test = () => spawnSync(forge, ["test", "--dynamic-test-linking"], { cwd: contracts, encoding: "utf8" });
   const control = test();
   if (control.status !== 0) throw new Error(`the unchanged contract fails:\n${control.stdout}${control.stderr}`);
   for (const [name, found, replacement] of MUTANTS) {

@@ -53,6 +53,7 @@ contract AttestationVerifierSketch {
 
     /// @notice Feeds a group may hold: the signed unit's own bound.
     uint256 public constant MAX_FEEDS = 16;
+    /// @notice EIP-712 type hash of the signed unit.
     bytes32 public constant PRICE_GROUP_TYPEHASH = keccak256("PriceGroup(uint32 epoch,uint64 slot,bytes32 feeds,bytes words)");
 
     /// @notice EIP-712 domain separator; its salt is the network id.
@@ -64,6 +65,7 @@ contract AttestationVerifierSketch {
     uint256 private immutable WINDOW;
     uint256 private immutable MIN_SOURCES;
 
+    /// @notice The tables in force; the first word of storage.
     Configuration public configuration;
 
     // Prices: feed i of the group with hash `feeds` is at slot uint256(feeds) + i, as a dynamic array's elements would be:

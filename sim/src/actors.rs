@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use concurrence_crdt::{
-    AuthorKey, Frontier, Header, LogKey, NetworkId, Op, OpId, Reader, SigningKey,
-};
+use concurrence_crdt::{AuthorKey, Frontier, Header, LogKey, NetworkId, Op, OpId, Reader, SigningKey};
 use concurrence_oracle::{Attestation, BatchDraft, Domain, KIND_PRICE_BATCH, PriceBatch, Registry, sign};
 use concurrence_protocol::{Delta, Frame};
 
@@ -122,7 +120,8 @@ impl Equivocator {
     /// The payload of a price operation with other prices, its groups signed anew; `None` for anything else.
     fn second_payload(&self, op: &Op) -> Option<Vec<u8>> {
         let batch = PriceBatch::decode(op.payload()).ok().filter(|_| op.header().kind == KIND_PRICE_BATCH)?;
-        let attestations = batch.attestations().iter().map(|attestation| other_price(attestation).unwrap_or(*attestation));
+        let attestations =
+            batch.attestations().iter().map(|attestation| other_price(attestation).unwrap_or(*attestation));
         let draft = BatchDraft::new(batch.slot(), batch.legs_hash(), attestations.collect()).ok()?;
         let digests = draft.digests(&self.domain, op.header().epoch);
         let signatures = digests.iter().map(|digest| sign(digest, &self.evm)).collect();

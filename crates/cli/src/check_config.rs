@@ -60,7 +60,8 @@ fn warnings(config: &Resolved) -> Vec<String> {
         let needed = usize::from(config.submission.observe.sources_min);
         if sources.len() < needed {
             let have = sources.len();
-            warnings.push(format!("{} has {have} supported sources, {needed} are needed to publish it", plan.graph.feed()));
+            warnings
+                .push(format!("{} has {have} supported sources, {needed} are needed to publish it", plan.graph.feed()));
         }
     }
     warnings
@@ -92,7 +93,10 @@ fn print(config: &Resolved) {
     println!("store    {}", config.data_dir.display());
     let submission = &config.submission;
     let (interval_s, age_s) = (submission.interval_ms / 1_000, submission.observe.max_age_ms / 1_000);
-    println!("submits  every {interval_s} s from at least {} sources no older than {age_s} s", submission.observe.sources_min);
+    println!(
+        "submits  every {interval_s} s from at least {} sources no older than {age_s} s",
+        submission.observe.sources_min
+    );
     for exchange in &config.exchanges {
         println!("source   {:<10} supported, {} markets", exchange.name, exchange.symbols.len());
     }
@@ -103,7 +107,10 @@ fn print(config: &Resolved) {
         println!("feed     {} with {} decimals", plan.graph.feed(), -plan.expo);
         for leg in plan.graph.legs() {
             let use_ = if plan.graph.is_price_leg(leg) { "price" } else { "conversion" };
-            println!("           {:<10} {:<10} {}/{} {use_}, weight {}", leg.venue, leg.symbol, leg.base, leg.quote, leg.weight);
+            println!(
+                "           {:<10} {:<10} {}/{} {use_}, weight {}",
+                leg.venue, leg.symbol, leg.base, leg.quote, leg.weight
+            );
         }
     }
 }

@@ -161,7 +161,11 @@ impl AuditReport {
             }
         }
         for source in &config.unsupported {
-            self.find("unsupported_source", &source.name, format!("[[{}]] of this kind is not built yet", source.section));
+            self.find(
+                "unsupported_source",
+                &source.name,
+                format!("[[{}]] of this kind is not built yet", source.section),
+            );
         }
         Ok(())
     }

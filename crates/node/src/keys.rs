@@ -24,7 +24,7 @@ pub struct Keys {
 }
 
 /// The three public halves: what a registry lists.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKeys {
     /// Ed25519 key of the logs, 64 hex digits.
     pub author: String,
@@ -146,7 +146,11 @@ impl Keys {
 
     /// The public halves.
     pub fn public(&self) -> PublicKeys {
-        PublicKeys { author: self.author_key().to_string(), peer: self.peer_id().to_string(), evm: self.address().to_string() }
+        PublicKeys {
+            author: self.author_key().to_string(),
+            peer: self.peer_id().to_string(),
+            evm: self.address().to_string(),
+        }
     }
 
     /// The author key.
@@ -282,7 +286,12 @@ fn encrypt(passphrase: &str, secret: &str) -> Result<Encrypted, KeyFileError> {
     let key = derive(passphrase, &salt).ok_or_else(failed)?;
     let cipher = XChaCha20Poly1305::new((&*key).into());
     let ciphertext = cipher.encrypt((&nonce).into(), secret.as_bytes()).map_err(|_| failed())?;
-    Ok(Encrypted { kdf: KDF.into(), salt: hex::encode(salt), nonce: hex::encode(nonce), ciphertext: hex::encode(ciphertext) })
+    Ok(Encrypted {
+        kdf: KDF.into(),
+        salt: hex::encode(salt),
+        nonce: hex::encode(nonce),
+        ciphertext: hex::encode(ciphertext),
+    })
 }
 
 fn decrypt(passphrase: &str, sealed: &Encrypted) -> Option<Zeroizing<String>> {

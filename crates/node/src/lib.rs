@@ -16,3 +16,13 @@ pub use keys::{KeyFileError, Keys, PublicKeys};
 pub use node::{Exit, Node, Options};
 pub use registry_file::{EpochEntry, MemberEntry, RegistryFile, RegistryFileError};
 pub use transport::Transport;
+
+/// The views that a node's snapshots are made of.
+pub mod api {
+    pub use concurrence_api::{FeedStatus, FeedView, OracleStatus, Snapshot};
+}
+
+/// What a [`Transport`] speaks of.
+pub mod net {
+    pub use concurrence_net::{Busy, MessageId, Multiaddr, Net, NetEvent, PeerAddr, PeerId, Verdict};
+}

@@ -138,7 +138,9 @@ impl Node {
                 }
             }
         })];
-        tasks.extend(sources.into_iter().map(|(exchange, source)| tokio::spawn(poll(exchange, source, commands.clone()))));
+        tasks.extend(
+            sources.into_iter().map(|(exchange, source)| tokio::spawn(poll(exchange, source, commands.clone()))),
+        );
         Ok(Self { commands, driver, tasks, net, api, snapshots, _key_lock: key_lock })
     }
 
@@ -195,7 +197,12 @@ impl Node {
 }
 
 /// What disk says of the own log, and the sidecar to go on with.
-fn own_log(keys: &Keys, config: &Resolved, store: &RedbStore, override_recovery: bool) -> anyhow::Result<(OwnStart, Sidecar)> {
+fn own_log(
+    keys: &Keys,
+    config: &Resolved,
+    store: &RedbStore,
+    override_recovery: bool,
+) -> anyhow::Result<(OwnStart, Sidecar)> {
     let own = keys.author_key();
     let mut lens = [0u64; 4];
     for (log, len) in store.logs()? {
@@ -243,7 +250,8 @@ fn engine(
     };
     let mut engine = Engine::new(engine_config, start, Slot::from_number(watermark), now);
     for bytes in store.proofs()? {
-        let proof = decode_proof(&bytes, registry.network_id()).context("a fork proof in the store does not verify: run audit")?;
+        let proof = decode_proof(&bytes, registry.network_id())
+            .context("a fork proof in the store does not verify: run audit")?;
         engine.restore_proof(proof, now.wall);
     }
     if engine.replica().history().proof(&keys.author_key()).is_some() {
@@ -331,7 +339,8 @@ pub(crate) fn sources(exchanges: &[ExchangeSource]) -> anyhow::Result<Vec<(Excha
     let make = |exchange: &ExchangeSource| {
         let venue: Venue = exchange.name.parse().map_err(|_| anyhow::anyhow!("unknown venue {:?}", exchange.name))?;
         let url = exchange.api_url.clone().unwrap_or_else(|| public_url(venue).to_owned());
-        let budget = exchange.requests_per_minute.map(|per_minute| Budget { per_minute, burst: per_minute.div_ceil(60) });
+        let budget =
+            exchange.requests_per_minute.map(|per_minute| Budget { per_minute, burst: per_minute.div_ceil(60) });
         let timeout = Duration::from_millis(exchange.timeout_ms);
         let config = SourceConfig { timeout, budget, ..SourceConfig::new(venue, url) };
         let source = Source::new(config, Arc::clone(&clock)).with_context(|| format!("source {}", exchange.name))?;

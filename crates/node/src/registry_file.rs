@@ -148,11 +148,8 @@ impl RegistryFile {
         let syntax = |detail: &str| RegistryFileError::Syntax { path: path.to_owned(), detail: detail.to_owned() };
         let id: [u8; 32] = bytes(&self.network_id).ok_or_else(|| syntax("network_id is not 64 hex digits"))?;
         let member = |entry: &MemberEntry| {
-            let value = |detail: String| RegistryFileError::Value {
-                path: path.to_owned(),
-                member: entry.name.clone(),
-                detail,
-            };
+            let value =
+                |detail: String| RegistryFileError::Value { path: path.to_owned(), member: entry.name.clone(), detail };
             let author = bytes(&entry.author).ok_or_else(|| value("author is not 64 hex digits".to_owned()))?;
             let author = AuthorKey::register(author).map_err(|e| value(e.to_string()))?;
             let evm = entry.evm.parse().map_err(|e| value(format!("evm {:?}: {e}", entry.evm)))?;

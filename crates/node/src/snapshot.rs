@@ -120,7 +120,13 @@ impl Scribe {
     }
 
     /// A snapshot of everything, now.
-    pub(crate) fn snapshot(&mut self, engine: &mut Engine, peers: &Peers, store: &dyn Store, now: Now) -> dto::Snapshot {
+    pub(crate) fn snapshot(
+        &mut self,
+        engine: &mut Engine,
+        peers: &Peers,
+        store: &dyn Store,
+        now: Now,
+    ) -> dto::Snapshot {
         self.seq += 1;
         let answers = engine.answers(now.wall);
         self.forked = engine.replica().history().forked().map(|proof| proof.author()).collect();
@@ -293,7 +299,10 @@ impl Scribe {
             add("answer_not_ok", format!("{} is {status}: {}", answer.aggregate.feed, why.join(", ")));
         }
         for source in &self.unsupported {
-            add("unsupported_source", format!("{} {:?} is not built yet and counts as inactive", source.section, source.name));
+            add(
+                "unsupported_source",
+                format!("{} {:?} is not built yet and counts as inactive", source.section, source.name),
+            );
         }
         let _ = now;
         dto::Readiness { ready: reasons.iter().all(|r| r.code == "unsupported_source"), reasons }

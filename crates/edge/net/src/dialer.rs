@@ -35,9 +35,9 @@ impl Dialer {
         Self { local, wait_min, wait_max, targets: BTreeMap::new(), addresses: 0 }
     }
 
-    /// Takes one more address; false if there are too many, or it is our own.
+    /// Takes one more address; false if there are too many.
     pub(crate) fn add(&mut self, target: PeerAddr, admitted: bool, connected: bool, now: Instant) -> bool {
-        if target.peer == self.local || self.addresses == DIAL_ADDRESSES {
+        if self.addresses == DIAL_ADDRESSES {
             return false;
         }
         let first = self.first_due(target.peer, now);
@@ -219,6 +219,5 @@ mod tests {
         assert!(dialer.add(at(peer, 1), true, false, now));
         let taken = (2..100).filter(|port| dialer.add(at(peer, *port), true, false, now)).count();
         assert_eq!(taken, ADDRESSES_PER_PEER - 1);
-        assert!(!dialer.add(at(dialer.local, 1), true, false, now));
     }
 }

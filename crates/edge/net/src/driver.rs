@@ -152,11 +152,15 @@ impl Driver {
     }
 
     fn add_dial(&mut self, target: PeerAddr) {
+        // Operators share one list of peers; our own line in it is no mistake.
+        if target.peer == *self.swarm.local_peer_id() {
+            return;
+        }
         let shown = target.to_string();
         let (admitted, connected) = (self.admitted.contains(&target.peer), self.sessions.is_connected(target.peer));
         self.swarm.behaviour_mut().dial_guard.allow(target.addr.clone());
         if !self.dialer.add(target, admitted, connected, Instant::now()) {
-            tracing::warn!(addr = %shown, "this address is not dialled: it is our own, or one too many");
+            tracing::warn!(addr = %shown, "too many addresses to dial, this one is not used");
         }
     }
 
@@ -377,17 +381,21 @@ impl Driver {
         self.mailbox.counters.add(Counter::GossipIn, 1);
         self.mailbox.counters.add(Counter::BytesIn, data.len());
         let id = <[u8; 32]>::try_from(gossip_id.0.as_slice()).map_or_else(|_| MessageId::of(&data), MessageId);
-        if data.len() <= self.limits.max_broadcast_bytes && self.sessions.is_open(peer) {
+        self.remember_source(id, peer);
+        let (len, cap) = (data.len(), self.limits.max_broadcast_bytes);
+        if len > cap {
+            self.refused(Some(peer), RefusalReason::FrameTooLarge { claimed: len as u64, cap: cap as u64 });
+            return self.judge(id, Verdict::Reject);
+        }
+        if self.sessions.is_open(peer) {
             if self.sessions.identified(peer, Instant::now()) {
                 self.on_ready(peer);
             }
-            self.remember_source(id, peer);
             if self.delivery.notice(NetEvent::Gossip { peer, id, message: Bytes::from(data) }) {
                 return;
             }
         }
         self.mailbox.counters.add(Counter::GossipDropped, 1);
-        self.remember_source(id, peer);
         self.judge(id, Verdict::Ignore);
     }
 

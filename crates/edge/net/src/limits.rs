@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Limits {
     /// Largest directed frame, in bytes. 512 KiB: twice the 256 KiB of operations a sync answer may carry.
     pub max_frame_bytes: usize,
-    /// Largest broadcast message, in bytes. 64,512: gossipsub's transmit cap of 65,536 less 1 KiB for its own framing.
+    /// Largest broadcast message, in bytes. 64 KiB: the size gossipsub networks are tuned for.
     pub max_broadcast_bytes: usize,
     /// Frames that may wait for one peer before [`crate::Busy::QueueFull`]. 1,024: some seconds of a busy node.
     pub queue_frames: usize,
@@ -26,8 +26,8 @@ pub struct Limits {
     /// How long a request may take until it is acknowledged. 10 s: a reader stalled for longer is as good as gone, and
     /// its session is closed.
     pub request_timeout: Duration,
-    /// How long a connection may take to be made, and then to show that it speaks our protocols. 10 s each: several
-    /// round trips around the world with losses.
+    /// How long a connection may take to be made, and then to show that it speaks our protocols. 5 s each: several round
+    /// trips around the world with losses, and a link that swallowed a dial is tried again within 10 s of its mending.
     pub handshake_timeout: Duration,
     /// Time between pings on an open connection. 5 s: together with the timeout a dead peer is noticed within 10 s.
     pub ping_interval: Duration,
@@ -55,7 +55,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_frame_bytes: 512 * 1024,
-            max_broadcast_bytes: GOSSIP_TRANSMIT_BYTES - GOSSIP_OVERHEAD_BYTES,
+            max_broadcast_bytes: 64 * 1024,
             queue_frames: 1_024,
             queue_bytes: 4 * 1024 * 1024,
             batch_frames: 256,
@@ -64,7 +64,7 @@ impl Default for Limits {
             notice_queue: 256,
             pending_verdicts: 4_096,
             request_timeout: Duration::from_secs(10),
-            handshake_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(5),
             redial_min: Duration::from_millis(250),
@@ -84,16 +84,17 @@ impl Limits {
         self.max_frame_bytes.max(self.max_broadcast_bytes) + crate::codec::HEADER_BYTES
     }
 
-    /// The cap given to gossipsub, which counts its own framing too.
+    /// The cap given to gossipsub, which counts more than the message against it.
     pub(crate) fn gossip_transmit_bytes(&self) -> usize {
-        self.max_broadcast_bytes + GOSSIP_OVERHEAD_BYTES
+        self.max_broadcast_bytes + GOSSIP_FRAMING_BYTES + GOSSIP_READ_AHEAD_BYTES
     }
 }
 
-/// The transmit cap of gossipsub at the default [`Limits::max_broadcast_bytes`]; gossipsub's own default, too.
-const GOSSIP_TRANSMIT_BYTES: usize = 65_536;
 /// Room for the topic's name and the protobuf tags of one message: under 100 bytes in fact.
-const GOSSIP_OVERHEAD_BYTES: usize = 1_024;
+const GOSSIP_FRAMING_BYTES: usize = 1_024;
+/// Gossipsub 0.50.1 holds everything it has read against the cap of one message, the beginning of the next included; over
+/// the cap it drops the stream with all that is on it. It reads 8 KiB at a time, so this much more is never reached.
+const GOSSIP_READ_AHEAD_BYTES: usize = 8 * 1_024;
 /// Requests of one peer that may be received but not yet handed on; the next is refused. 2: an honest sender has one
 /// in flight, and a second only when it gave up on the first.
 pub(crate) const UNDELIVERED_REQUESTS: usize = 2;

@@ -248,7 +248,7 @@ impl Store for RedbStore {
         if writes.is_empty() && !wait {
             return Ok(());
         }
-        let durability = if false { redb::Durability::Immediate } else { redb::Durability::None };
+        let durability = if wait { redb::Durability::Immediate } else { redb::Durability::None };
         let changes = self.call(|| self.write(writes, durability))?;
         self.counts.apply(changes);
         self.unsynced_bytes = if wait { 0 } else { self.unsynced_bytes + size };
@@ -348,7 +348,8 @@ fn start(txn: &ReadTransaction, path: &Path) -> Result<(StoreId, Counts), Fault>
     Ok((StoreId::from_bytes(id), Counts { lens: lens(txn)?, quarantined, bytes: u64::from_be_bytes(bytes) }))
 }
 
-/// The length of every log, by two look-ups a log.
+/// The length of every log, by two look-ups a log. On pages that rotted a look-up can answer out of order: then it would never
+/// end.
 fn lens(txn: &ReadTransaction) -> Result<BTreeMap<LogKey, u64>, Fault> {
     let ops = txn.open_table(OPS)?;
     let mut lens = BTreeMap::new();
@@ -359,7 +360,10 @@ fn lens(txn: &ReadTransaction) -> Result<BTreeMap<LogKey, u64>, Fault> {
         let (log, _) = position(first?.0.value());
         let (start, end) = (op_key(log, 0), op_key(log, u64::MAX));
         let last = ops.range::<&OpKey>(&start..=&end)?.next_back().ok_or_else(|| corrupt("a log has no last row"))?;
-        let (_, seq) = position(last?.0.value());
+        let (last_log, seq) = position(last?.0.value());
+        if last_log != log || after.is_some_and(|after| start <= after) {
+            return Err(corrupt("its logs are out of order"));
+        }
         lens.insert(log, seq.checked_add(1).ok_or_else(|| corrupt("a log is longer than can be counted"))?);
         after = Some(end);
     }

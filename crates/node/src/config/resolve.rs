@@ -9,8 +9,8 @@ use std::{
 use concurrence_engine::{FeedPlan, SubmissionParams};
 use concurrence_net::{Multiaddr, PeerAddr, PeerId, parse_listen, parse_peer};
 use concurrence_oracle::{
-    AggregateParams, BATCH_FEEDS_MAX, BINANCE, COINBASE, ConversionGraph, Currency, Feed, GraphError, HOPS_DEFAULT, KRAKEN, Leg, ObserveParams,
-    SourceId, default_feeds, default_legs,
+    AggregateParams, BATCH_FEEDS_MAX, BINANCE, COINBASE, ConversionGraph, Currency, Feed, GraphError, HOPS_DEFAULT,
+    KRAKEN, Leg, ObserveParams, SourceId, default_feeds, default_legs,
 };
 
 use super::{BroadcastSection, Config, ConfigError, ExchangeSection, FeedSection, LegSection, Secret};
@@ -100,7 +100,8 @@ impl Config {
             exchange
         });
         let value = |field: &str, detail: String| ConfigError::Value { field: field.to_owned(), detail };
-        let listen = parse_listen(&self.network.listen_addr).map_err(|e| value("network.listen_addr", e.to_string()))?;
+        let listen =
+            parse_listen(&self.network.listen_addr).map_err(|e| value("network.listen_addr", e.to_string()))?;
         let dial = self.network.bootstrap_peers.iter().map(|peer| parse_peer(peer));
         let dial = dial.collect::<Result<_, _>>().map_err(|e| value("network.bootstrap_peers", e.to_string()))?;
         let observers = self.network.observers.iter().map(|peer| {
@@ -213,7 +214,10 @@ impl Config {
         within("feeds (their number)", sections.len() as u64, 1, batch_max as u64)?;
         let mut plans: Vec<FeedPlan> = Vec::new();
         for section in sections {
-            let value = |key: &str, detail: String| ConfigError::Value { field: format!("feeds[{}].{key}", section.name), detail };
+            let value = |key: &str, detail: String| ConfigError::Value {
+                field: format!("feeds[{}].{key}", section.name),
+                detail,
+            };
             let feed: Feed = section.name.parse().map_err(|e| value("name", format!("{e}")))?;
             if plans.iter().any(|plan| plan.graph.feed() == feed) {
                 return Err(value("name", "is configured twice".to_owned()));
@@ -260,7 +264,9 @@ fn legs_of(
     });
     let weighted: Vec<_> = weighted.collect();
     if weighted.is_empty() {
-        return Err(value("none of the known legs belongs to a configured exchange (binance, coinbase, kraken)".to_owned()));
+        return Err(value(
+            "none of the known legs belongs to a configured exchange (binance, coinbase, kraken)".to_owned(),
+        ));
     }
     Ok(reachable(feed, weighted))
 }

@@ -6,13 +6,37 @@ use super::ConfigError;
 
 /// Sections and their keys, the only ones accepted. Every key is documented in [`Config`](super::Config).
 const SCHEMA: &[(&str, &[&str])] = &[
-    ("", &[
-        "oracle", "network", "data_sources", "submission", "aggregation", "monitoring", "api", "performance", "storage", "feeds",
-    ]),
+    (
+        "",
+        &[
+            "oracle",
+            "network",
+            "data_sources",
+            "submission",
+            "aggregation",
+            "monitoring",
+            "api",
+            "performance",
+            "storage",
+            "feeds",
+        ],
+    ),
     ("oracle", &["id", "key_file", "key_passphrase", "registry"]),
     ("network", &["listen_addr", "bootstrap_peers", "broadcast", "observers"]),
     ("data_sources", &["exchanges", "on_chain", "oracles"]),
-    ("data_sources.exchanges", &["name", "api_url", "api_key", "api_secret", "weight", "poll_interval_ms", "requests_per_minute", "timeout_ms"]),
+    (
+        "data_sources.exchanges",
+        &[
+            "name",
+            "api_url",
+            "api_key",
+            "api_secret",
+            "weight",
+            "poll_interval_ms",
+            "requests_per_minute",
+            "timeout_ms",
+        ],
+    ),
     ("data_sources.on_chain", &["name", "chain", "rpc_url", "weight"]),
     ("data_sources.oracles", &["name", "chain", "contract", "weight"]),
     ("submission", &["min_sources", "max_price_age_seconds", "submission_interval_seconds", "confidence_threshold"]),
@@ -89,7 +113,8 @@ impl Walk<'_> {
             Value::String(string) if string.value().contains("${") => {
                 let Some(span) = value.span() else { return Ok(()) };
                 let line = line_of(self.text, span.start);
-                let expanded = expand(string.value(), self.variable).map_err(|name| ConfigError::UnsetVariable { line, name })?;
+                let expanded =
+                    expand(string.value(), self.variable).map_err(|name| ConfigError::UnsetVariable { line, name })?;
                 // One basic string on one line, so that the lines below keep their numbers.
                 let lines = self.text[span.clone()].matches('\n').count();
                 let mut quoted = serde_json::Value::from(expanded).to_string();

@@ -96,6 +96,9 @@ pub struct Node {
     /// Whether durable commits wait for [`confirm`](Self::confirm).
     pub holds_durable: bool,
     unconfirmed: VecDeque<Token>,
+    /// Whether reads wait for [`read`](Self::read).
+    pub holds_reads: bool,
+    unread: VecDeque<StoreRequest>,
 }
 
 impl Node {
@@ -114,6 +117,8 @@ impl Node {
             events: Vec::new(),
             holds_durable: false,
             unconfirmed: VecDeque::new(),
+            holds_reads: false,
+            unread: VecDeque::new(),
         }
     }
 
@@ -155,6 +160,10 @@ impl Node {
                 }
                 Some(StoreReply::Committed(token))
             }
+            request if self.holds_reads => {
+                self.unread.push_back(request);
+                None
+            }
             StoreRequest::Load { token, log, from, until, bytes_max } => {
                 Some(StoreReply::Loaded(token, self.store.load(log, from, until, bytes_max)))
             }
@@ -166,6 +175,16 @@ impl Node {
     pub fn confirm(&mut self) {
         for token in std::mem::take(&mut self.unconfirmed) {
             self.handle(Input::Store(StoreReply::Committed(token)));
+        }
+    }
+
+    /// The disk answers the reads that waited.
+    pub fn read(&mut self) {
+        self.holds_reads = false;
+        for request in std::mem::take(&mut self.unread) {
+            if let Some(reply) = self.stored(request) {
+                self.handle(Input::Store(reply));
+            }
         }
     }
 
@@ -289,7 +308,7 @@ pub struct Net {
     /// Pairs that hear nothing of one another.
     pub cut: BTreeSet<(usize, usize)>,
     /// Frames carried, by sender and receiver.
-    pub carried: Vec<(usize, usize, Frame)>,
+    pub carried: Vec<(usize, usize, Vec<u8>)>,
     /// Whether to keep what was carried.
     pub records: bool,
 }
@@ -317,11 +336,13 @@ impl Net {
             if self.cut.contains(&(from.min(to), from.max(to))) {
                 continue;
             }
+            // Peers that are no nodes never answer.
+            let Some(node) = self.nodes.get_mut(to) else { continue };
             busy |= bytes.first() != Some(&2);
             if self.records {
-                self.carried.push((from, to, Frame::decode(&bytes).unwrap()));
+                self.carried.push((from, to, bytes.clone()));
             }
-            self.nodes[to].handle(Input::Frame { peer: peer(from), bytes });
+            node.handle(Input::Frame { peer: peer(from), bytes });
         }
         busy
     }
