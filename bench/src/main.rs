@@ -1,1 +1,105 @@
-fn main() {}
+//! Benchmarks. Each row measures the project's own code beside the raw library under it, in the same run and by processor time,
+//! so that a row says what we add and not how fast the machine is. What the rows mean is in `README.md`.
+
+mod cpu;
+mod disk;
+mod intake;
+mod machine;
+mod material;
+mod report;
+mod signatures;
+mod sync;
+mod views;
+
+use std::error::Error;
+
+use clap::Parser;
+
+use crate::{machine::Machine, report::Report};
+
+/// Measures intake, storage, synchronisation and views beside the raw libraries.
+#[derive(Parser)]
+struct Cli {
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Cut all sizes down to a few seconds: shows that the benchmarks work, not how fast anything is.
+    #[arg(long)]
+    quick: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let cli = Cli::parse();
+    let machine = Machine::here(cli.quick);
+    let rows = if cli.quick { Effort::QUICK } else { Effort::FULL }.rows()?;
+    let report = Report { machine, rows };
+    if cli.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+/// How much work each row does: sizes, and rounds of which the median counts.
+struct Effort {
+    /// Operations and rounds of each row of single checks. Small histories need more rounds for a steady median.
+    one_by_one: &'static [(usize, usize)],
+    /// Operations of each of 100 authors.
+    by_author: usize,
+    /// Operations of 64 attestations of each of 100 authors.
+    attestations: usize,
+    groups: usize,
+    stored: usize,
+    /// Operations of each of 100 logs, and how many of them are missing.
+    synced: (usize, usize),
+    aggregates: usize,
+    digests: usize,
+    rounds: usize,
+}
+
+impl Effort {
+    const FULL: Self = Self {
+        one_by_one: &[(1_000, 15), (10_000, 7), (100_000, 3), (260_000, 3)],
+        by_author: 1_024,
+        attestations: 128,
+        groups: 2_000,
+        stored: 100_000,
+        synced: (10_000, 10),
+        aggregates: 10_000,
+        digests: 20_000,
+        rounds: 5,
+    };
+
+    const QUICK: Self = Self {
+        one_by_one: &[(1_000, 2), (5_000, 1)],
+        by_author: 64,
+        attestations: 8,
+        groups: 200,
+        stored: 10_000,
+        synced: (100, 10),
+        aggregates: 500,
+        digests: 1_000,
+        rounds: 2,
+    };
+
+    /// Measures everything, and says on standard error how far it is.
+    fn rows(&self) -> Result<Vec<report::Row>, Box<dyn Error>> {
+        let doing = |what| eprintln!("measuring {what}");
+        doing("intake one by one");
+        let mut rows = intake::one_by_one(self.one_by_one);
+        doing("intake by author");
+        rows.push(intake::by_author(self.by_author, self.rounds));
+        rows.extend(intake::attestations(self.attestations, self.rounds));
+        doing("secp256k1");
+        rows.extend(signatures::groups(self.groups, self.rounds));
+        doing("redb");
+        rows.extend(disk::group_commits(self.stored, self.rounds)?);
+        doing("sync");
+        rows.extend(sync::missing_tails(self.synced.0, self.synced.1));
+        doing("views");
+        rows.push(views::aggregation(self.aggregates, self.rounds));
+        rows.push(views::digest(self.digests, self.rounds));
+        Ok(rows)
+    }
+}

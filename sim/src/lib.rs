@@ -5,5 +5,20 @@
 //! A seed reproduces everything: `cargo run -p concurrence-sim -- --seed N`.
 
 mod actors;
+mod check;
+mod dice;
+mod disk;
+mod link;
+mod market;
+mod node;
+mod reference;
+mod scenario;
+mod trace;
+mod world;
 
 pub use actors::Equivocator;
+pub use check::{SETTLE_MS_MAX, Violation};
+pub use link::{Cut, DELAY_MS_MAX, LinkConfig};
+pub use node::Role;
+pub use scenario::{Failure, Fault, Report, ScenarioConfig};
+pub use world::{FRAME_KINDS, Traffic, World};

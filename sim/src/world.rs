@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId};
+use concurrence_crdt::{AuthorKey, Digest, Header, LogKey, NetworkId, Op, OpId, Time};
 use concurrence_engine::{Engine, Event, Halt, Input, Output};
 use concurrence_oracle::{Currency, Registry, SourceId};
 use concurrence_protocol::{self as protocol, Frame, MessageId, Peer, StoreReply, StoreRequest};
@@ -106,7 +106,7 @@ const DIAL_MS_MAX: u64 = 500;
 /// How long a halted process still sends, in milliseconds: as `oracle-node` does.
 const HALT_FLUSH_MS: u64 = 1_500;
 
-/// Events between two looks at all invariants.
+/// Events between two looks at all invariants: each costs about as much as an event.
 const CHECK_EVERY: u64 = 64;
 
 impl World {
@@ -227,6 +227,29 @@ impl World {
         self.drive(to, Input::Net(input));
     }
 
+    pub fn dump(&self) {
+        let mut pos: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (id, b) in &self.evidence.ops { let op = Op::decode(b, self.registry.network_id()).unwrap(); pos.entry((op.header().log, op.header().seq)).or_default().push((*id, op.header().declared)); }
+        for (k, v) in pos { if v.len() > 1 { println!("{k:?} {v:?}"); } }
+    }
+    /// An operation signed with a node's key behind the node's back, as only a Byzantine one makes it.
+    pub fn forge(&self, node: usize, (seq, prev): (u64, OpId), declared: Time, payload: &[u8]) -> Op {
+        let zero = Digest::from_bytes([0; 32]);
+        let header = Header {
+            network: self.registry.network_id(),
+            log: LogKey { author: self.author(node), index: 0 },
+            seq,
+            prev,
+            epoch: 0,
+            declared,
+            kind: FORGED_KIND,
+            payload_len: 0,
+            payload_hash: zero,
+            refs: Vec::new(),
+        };
+        Op::sign(header, payload, &self.nodes[node].keys.author)
+    }
+
     /// Venues give no usable answer from now on, so that nobody writes.
     pub fn close_market(&mut self) {
         self.market.is_open = false;
@@ -269,8 +292,10 @@ impl World {
     }
 
     fn happen(&mut self, event: Happening) {
-        if !matches!(event, Happening::Deliver { .. }) {
-            self.trace.event(self.now_ms, &event);
+        match &event {
+            // Its bytes are traced as the input of whoever gets them.
+            Happening::Deliver { from, to, .. } => self.trace.event(self.now_ms, &(from, to)),
+            event => self.trace.event(self.now_ms, event),
         }
         match event {
             Happening::Fault(fault) => self.fault(fault),
@@ -305,7 +330,7 @@ impl World {
     }
 
     /// The engines' own checks: CRDT-2, CRDT-3, CRDT-4 and SYNC-4 panic with their id.
-    pub(crate) fn check_engines(&self) {
+    pub fn check_engines(&self) {
         for engine in self.nodes.iter().filter_map(|node| node.engine.as_ref()) {
             engine.replica().check_invariants();
         }
@@ -522,7 +547,7 @@ impl World {
         self.take_quotes(node, received, wrong_ppm);
     }
 
-    fn take_quotes(&mut self, node: usize, received: concurrence_crdt::Time, factor_ppm: i128) {
+    fn take_quotes(&mut self, node: usize, received: Time, factor_ppm: i128) {
         for (source, symbol, base, quote) in self.markets.clone() {
             // Conversions are left true: what is reported wrong is the price itself.
             let is_price = ["BTC", "ETH"].contains(&base.as_str());
@@ -537,6 +562,9 @@ impl World {
         }
     }
 }
+
+/// A kind of operation that nobody knows: stored and relayed, and no view reads it.
+const FORGED_KIND: u16 = 999;
 
 /// The whole truth, in parts per million.
 const TRUE_PPM: i128 = 1_000_000;

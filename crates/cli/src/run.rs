@@ -15,6 +15,9 @@ pub struct Args {
     /// process uses this key: if one does, the log forks and the key is worthless.
     #[arg(long)]
     override_recovery: bool,
+    /// Run as if the clock were this many milliseconds ahead, to try out what a wrong clock does.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, hide = true)]
+    clock_offset_ms: i64,
 }
 
 /// Another process signs with the key, or its log is forked.
@@ -30,17 +33,22 @@ impl Args {
         }
         log_to_stderr(&config.log_level);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let code = runtime.block_on(run(config, self.override_recovery))?;
+        let options = Options {
+            override_recovery: self.override_recovery,
+            clock_offset_ms: self.clock_offset_ms,
+            ..Options::default()
+        };
+        let code = runtime.block_on(run(config, options))?;
         // Lookups of names run on threads that cannot be interrupted; nothing waits for them.
         runtime.shutdown_background();
         Ok(code)
     }
 }
 
-async fn run(config: concurrence_node::Resolved, override_recovery: bool) -> anyhow::Result<ExitCode> {
+async fn run(config: concurrence_node::Resolved, options: Options) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut node = Node::start(config, Options { override_recovery, ..Options::default() }).await?;
+    let mut node = Node::start(config, options).await?;
     eprintln!("running; the page is at http://{}", node.api_addr());
     let exit = tokio::select! {
         exit = node.ended() => exit,

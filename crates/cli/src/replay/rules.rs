@@ -61,7 +61,12 @@ impl Rule {
         let tether_through_usdc = tether_markets.cloned().chain(turned_over).collect();
         let unweighted = legs.iter().map(|leg| Leg { weight: 1, ..leg.clone() }).collect();
         let rules = [
-            ("mean", "means instead of both medians: of a node's markets by weight, and of the oracles", Change::Mean, legs.to_vec()),
+            (
+                "mean",
+                "means instead of both medians: of a node's markets by weight, and of the oracles",
+                Change::Mean,
+                legs.to_vec(),
+            ),
             (
                 "stablecoins_as_dollar",
                 "one USDT and one USDC are taken as one dollar",
@@ -125,8 +130,7 @@ impl Rule {
 
     /// The network's price under this rule.
     pub(super) fn price(&self, epoch: &Epoch, as_of: Time, params: &AggregateParams) -> Option<Price> {
-        let strategy =
-            if self.change == Change::Mean { Strategy::Mean } else { Strategy::LowerWeightedMedian };
+        let strategy = if self.change == Change::Mean { Strategy::Mean } else { Strategy::LowerWeightedMedian };
         aggregate(&self.cells, epoch, self.graph.feed(), as_of, params).by(strategy)
     }
 
@@ -209,8 +213,8 @@ mod tests {
             let made = rule.price(epoch, NOW, &params).expect("a price").to_string();
             let want = match rule.name {
                 // (5 x 20,000 + 24,000) / 6
-                "mean" => "20666.66666667",
-                // 9 of 17: 20,000 / 0.8 in the seven tenths... the USDT markets and the USDC markets outweigh the dollar markets.
+                "mean" => "20666.6666",
+                // 20,000 / 0.8: the USDT and USDC markets, all wrong alike, outvote the dollar markets.
                 "through_usdc" | "through_usdc_usdt_markets" => "25000",
                 _ => "20000",
             };

@@ -144,7 +144,7 @@ fn case_08_falling_siblings() {
 #[derive(Clone, Debug)]
 enum Fact {
     Op(VerifiedOp),
-    Proof(ForkProof),
+    Proof(Box<ForkProof>),
 }
 
 /// Gives a history everything, over and over, until a whole round changes nothing.
@@ -155,7 +155,7 @@ fn join(facts: &[Fact]) -> History {
         for fact in facts {
             match fact {
                 Fact::Op(op) => drop(history.admit(op)),
-                Fact::Proof(proof) => drop(history.convict(proof.clone())),
+                Fact::Proof(proof) => drop(history.convict(ForkProof::clone(proof))),
             }
             history.check_invariants();
         }
@@ -178,7 +178,7 @@ fn facts() -> Vec<Fact> {
     let mut trunk = Chain::new(3, 0);
     ops.extend(trunk.ops(1, "trunk"));
     let (left, right) = (trunk.clone().ops(2, "left"), trunk.clone().ops(2, "right"));
-    let proofs = left.iter().zip(&right).map(|(a, b)| Fact::Proof(proof_of(a, b).unwrap()));
+    let proofs = left.iter().zip(&right).map(|(a, b)| Fact::Proof(Box::new(proof_of(a, b).unwrap())));
     let proofs: Vec<_> = proofs.collect();
     ops.extend(left.into_iter().chain(right));
     ops.extend(Chain::new(3, 1).ops(2, "other log"));

@@ -96,7 +96,7 @@ pub enum Refusal {
     /// The peer's registry history differs.
     #[error("other registry history")]
     Registry,
-    /// The peer sent frames before its hello.
+    /// The receiver's hello has not arrived: it is asked to say it again.
     #[error("no hello")]
     NoHello,
 }

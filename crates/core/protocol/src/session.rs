@@ -31,6 +31,8 @@ pub struct Session {
     idle_pulls: u32,
     /// Whether an answer to its pull is being read.
     serving: bool,
+    /// Whether it says that it has not heard our hello.
+    wants_hello: bool,
 }
 
 /// An answer being put together, one stretch of a log after another.
@@ -88,6 +90,7 @@ impl Session {
             pull_after_ms: 0,
             idle_pulls: 0,
             serving: false,
+            wants_hello: false,
         }
     }
 
@@ -102,6 +105,10 @@ impl Session {
 impl Replica {
     pub(crate) fn connected(&mut self, peer: Peer, author: Option<AuthorKey>) {
         self.sessions.insert(peer, Session::new(author));
+        self.say_hello(peer);
+    }
+
+    fn say_hello(&mut self, peer: Peer) {
         let (network, registry, now, digest) =
             (self.config.network, self.config.registry, self.now.wall, self.history.digest());
         self.send(peer, &Frame::Hello(Hello { version: PROTOCOL_VERSION, network, registry, now, digest }));
@@ -144,15 +151,27 @@ impl Replica {
     }
 
     pub(crate) fn refused_by(&mut self, peer: Peer, refusal: Refusal) {
-        // "no hello" only says that a frame overtook our hello; the conversation goes on.
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        // "no hello" only says that our hello was lost or overtaken: it is said again in the next round, and the conversation
+        // goes on.
         if refusal == Refusal::NoHello {
+            session.wants_hello = true;
             return;
         }
-        if let Some(session) = self.sessions.get_mut(&peer) {
-            session.greeted = false;
-            session.refusal = Some(refusal);
-            self.emit(Output::Event(Event::PeerRefused { peer, refusal, by_peer: true }));
-        }
+        session.greeted = false;
+        session.refusal = Some(refusal);
+        self.emit(Output::Event(Event::PeerRefused { peer, refusal, by_peer: true }));
+    }
+
+    /// Says hello again to who asked for it, and asks those for it whose own was lost: either side would stay deaf for ever.
+    /// Once a round, so that asking cannot be used to make this node talk.
+    fn greet_again(&mut self) {
+        let takes = |(&peer, session): (&Peer, &mut Session)| std::mem::take(&mut session.wants_hello).then_some(peer);
+        let wanted: Vec<_> = self.sessions.iter_mut().filter_map(takes).collect();
+        wanted.into_iter().for_each(|peer| self.say_hello(peer));
+        let silent = self.sessions.iter().filter(|(_, s)| !s.greeted && s.refusal.is_none());
+        let silent: Vec<_> = silent.map(|(&peer, _)| peer).collect();
+        silent.into_iter().for_each(|peer| self.send(peer, &Frame::Refuse(Refusal::NoHello)));
     }
 
     /// Tells some peers our digest, in turn, and gives up on pulls that were never answered.
@@ -162,6 +181,7 @@ impl Replica {
             session.pull_until_ms = None;
             session.pause(now);
         }
+        self.greet_again();
         let after = self.last_synced.map_or(0, |p| p.0.wrapping_add(1));
         let greeted = || self.sessions.iter().filter(|(_, s)| s.greeted).map(|(&peer, _)| peer);
         let (first, second) = (greeted().filter(|p| p.0 >= after), greeted().filter(|p| p.0 < after));

@@ -26,6 +26,9 @@ use support::{
 /// Members: 1 and 2 write honestly, 3 uses up its quota, 4 forks, 5 breaks rules. 6 is a stranger.
 const MEMBERS: [u8; 5] = [1, 2, 3, 4, 5];
 
+/// Bytes to deliver, and why they must be refused, if it is known.
+type Given = (Vec<u8>, Option<Reason>);
+
 /// What is drawn at random.
 #[derive(Clone, Debug)]
 struct Plan {
@@ -154,7 +157,7 @@ fn model(ops: &[VerifiedOp]) -> (BTreeMap<LogKey, Tail>, BTreeSet<AuthorKey>) {
 
 /// Delivers bytes in frames of their own, over and over, until a whole pass changes nothing. Buffers are bounded, so one pass
 /// may not do.
-fn deliver(given: &[(Vec<u8>, Option<Reason>)]) -> Node {
+fn deliver(given: &[Given]) -> Node {
     let mut node = Node::follower(&MEMBERS);
     node.greet(9, None, 0);
     for pass in 0.. {
@@ -185,14 +188,14 @@ fn give(node: &mut Node, bytes: &[u8], reason: Option<Reason>) {
     }
 }
 
-fn given(plan: &Plan) -> Vec<(Vec<u8>, Option<Reason>)> {
+fn given(plan: &Plan) -> Vec<Given> {
     let signed = plan.signed().into_iter().map(|op| (op.op().bytes().to_vec(), None));
     let junk = plan.junk().into_iter().map(|(bytes, reason)| (bytes, Some(reason)));
     signed.chain(junk).collect()
 }
 
 /// A plan, the order in which it is delivered, and what is delivered twice.
-fn deliveries() -> impl Strategy<Value = (Plan, Vec<(Vec<u8>, Option<Reason>)>)> {
+fn deliveries() -> impl Strategy<Value = (Plan, Vec<Given>)> {
     let shuffled = plans().prop_flat_map(|plan| (Just(given(&plan)).prop_shuffle(), Just(plan)));
     (shuffled, prop::collection::vec(any::<prop::sample::Index>(), 0..20)).prop_map(|((mut order, plan), twice)| {
         let again: Vec<_> = twice.iter().map(|at| order[at.index(order.len())].clone()).collect();

@@ -100,9 +100,10 @@ fn case_4_claimed_counts() {
         }
         Frame::decode(&bytes)
     };
+    let proofs_max = u32::try_from(DELTA_PROOFS_MAX).unwrap();
     let over = |result| matches!(result, Err(FrameError::Codec(CodecError::OverCap { .. })));
     assert!(delta(0, 0).is_ok());
-    assert!(over(delta(u32::MAX, 0)) && over(delta(DELTA_PROOFS_MAX as u32 + 1, 0)) && over(delta(0, u32::MAX)));
+    assert!(over(delta(u32::MAX, 0)) && over(delta(proofs_max + 1, 0)) && over(delta(0, u32::MAX)));
     let pull = [&[3][..], &[0; 12], &u32::MAX.to_be_bytes()].concat();
     assert!(over(Frame::decode(&pull)));
 }

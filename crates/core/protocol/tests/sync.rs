@@ -19,6 +19,7 @@
 //! 17. copies: told from news without looking at a signature
 //! 18. a peer that leaves while it is answered
 //! 19. a fork that peers' frontiers alone reveal, the branches of any lengths
+//! 20. a hello that was lost, and a peer who asks for ours without end
 mod support;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -597,6 +598,26 @@ fn case_19_forks_by_frontiers() {
             assert_eq!((node.len(1, 0), node.len(2, 0)), (0, 3));
         }
     }
+}
+
+#[test]
+fn case_20_lost_hellos() {
+    let ops = Chain::new(1, 0).ops(3, "a");
+    for lost in [vec![0], vec![1], vec![0, 1]] {
+        let mut net = Net::mesh(vec![holder(&[1], &ops), Node::follower(&[1])], &[]);
+        lost.iter().for_each(|&i| net.nodes[i].sent.clear());
+        net.settle(10);
+        assert_eq!(net.nodes[1].len(1, 0), 3, "lost by {lost:?}");
+    }
+    let mut node = Node::follower(&[1]);
+    node.greet(7, None, 0);
+    node.take_sent();
+    for _ in 0..100 {
+        node.frame(7, &Frame::Refuse(Refusal::NoHello));
+    }
+    node.wait(SYNC_INTERVAL_MS);
+    let hellos = node.take_sent().iter().filter(|(_, frame)| matches!(frame, Frame::Hello(_))).count();
+    assert_eq!(hellos, 1, "one a round");
 }
 
 /// STORE-2: what the store kept gives the same state again.

@@ -95,7 +95,7 @@ fn behaviour(
         .with_max_established_per_peer(Some(limits.per_peer));
     // No cache and no listen addresses: peers learn and pass on nothing that could be dialled.
     let identify = identify::Config::new(protocols.family.clone(), key.public())
-        .with_agent_version(AGENT.to_owned())
+        .with_agent_version(agent()?)
         .with_hide_listen_addrs(true)
         .with_cache_size(0);
     let ping = ping::Config::new().with_interval(limits.ping_interval).with_timeout(limits.ping_timeout);
@@ -160,8 +160,13 @@ fn quic_config(mut quic: quic::Config, limits: &Limits) -> quic::Config {
     quic
 }
 
-/// What identify calls us.
-const AGENT: &str = concat!("concurrence/", env!("CARGO_PKG_VERSION"));
+/// What identify calls us: program, version, and a number drawn for this process, by which two processes that use one peer id
+/// are told apart.
+fn agent() -> Result<String, getrandom::Error> {
+    let process = getrandom::u64()?;
+    Ok(format!("concurrence/{} {process:016x}", env!("CARGO_PKG_VERSION")))
+}
+
 /// Connections with admitted peers stay open while they answer pings; libp2p's own idle rule must not close them. A year.
 const KEPT_OPEN: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// How long a gossip message may wait in a peer's send queue. 5 s: as long as gossipsub remembers a message for forwarding.

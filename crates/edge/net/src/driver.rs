@@ -9,7 +9,7 @@ use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::request_response::{self, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionDenied, DialError, ListenError, SwarmEvent};
+use libp2p::swarm::{ConnectionDenied, ConnectionId, DialError, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, allow_block_list, connection_limits, identify, ping};
 use libp2p_gossipsub as gossipsub;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use crate::event::{MessageId, NetEvent, RefusalReason, Verdict};
 use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Orders};
 use crate::protocols::Protocols;
-use crate::sessions::{Joined, Sessions};
+use crate::sessions::{Joined, Overdue, Sessions};
 
 /// The swarm and everything known about its peers.
 pub(crate) struct Driver {
@@ -57,7 +57,7 @@ impl Driver {
         let swarm = behaviour::swarm(&config, &protocols)?;
         let limits = config.limits;
         let mut driver = Self {
-            sessions: Sessions::new(config.broadcast == Broadcast::Gossipsub, limits.handshake_timeout),
+            sessions: Sessions::new(config.broadcast == Broadcast::Gossipsub, &limits),
             dialer: Dialer::new(*swarm.local_peer_id(), &limits),
             delivery: Delivery::new(limits.notice_queue),
             admitted: BTreeSet::new(),
@@ -186,10 +186,18 @@ impl Driver {
     }
 
     fn close_overdue(&mut self) {
-        for peer in self.sessions.take_overdue(Instant::now()) {
-            let ours = self.protocols.frames.to_string();
-            let reason = RefusalReason::UnsupportedProtocol { ours, theirs: "nothing in time".to_owned() };
-            self.turn_away(peer, reason);
+        for (peer, why) in self.sessions.take_overdue(Instant::now()) {
+            match why {
+                Overdue::Handshake => {
+                    let ours = self.protocols.frames.to_string();
+                    let reason = RefusalReason::UnsupportedProtocol { ours, theirs: "nothing in time".to_owned() };
+                    self.turn_away(peer, reason);
+                }
+                Overdue::Silence => {
+                    tracing::debug!(%peer, "peer fell silent, its connections are closed");
+                    self.drop_peer(peer);
+                }
+            }
         }
     }
 
@@ -223,8 +231,8 @@ impl Driver {
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
-                self.on_connected(peer_id, endpoint.is_dialer());
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, connection_id, .. } => {
+                self.on_connected(peer_id, endpoint.is_dialer(), connection_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 tracing::debug!(peer = %peer_id, cause = cause.map(tracing::field::display), "last connection closed");
@@ -247,11 +255,15 @@ impl Driver {
         }
     }
 
-    fn on_connected(&mut self, peer: PeerId, dialled: bool) {
+    fn on_connected(&mut self, peer: PeerId, dialled: bool, connection: ConnectionId) {
         self.dialer.connected(peer);
-        if self.sessions.joined(peer, dialled, Instant::now()) == Joined::Again {
-            tracing::debug!(%peer, "peer connects anew, the old connections are closed too");
-            self.drop_peer(peer);
+        match self.sessions.joined(peer, dialled, Instant::now()) {
+            Joined::First | Joined::AtOnce => {}
+            Joined::Again => {
+                tracing::debug!(%peer, "peer connects anew, the old connections are closed too");
+                self.drop_peer(peer);
+            }
+            Joined::TooSoon => drop(self.swarm.close_connection(connection)),
         }
     }
 
@@ -284,6 +296,10 @@ impl Driver {
         if !self.sessions.is_open(peer) {
             return;
         }
+        if self.sessions.must_wait(peer, &info.agent_version, Instant::now()) {
+            tracing::warn!(%peer, "two processes use this peer id; they take turns");
+            return self.drop_peer(peer);
+        }
         match self.protocols.judge(&info.protocols) {
             Ok(()) if self.sessions.identified(peer, Instant::now()) => self.on_ready(peer),
             Ok(()) => {}
@@ -292,9 +308,12 @@ impl Driver {
     }
 
     fn on_ping_event(&mut self, event: ping::Event) {
-        if let Err(error) = event.result {
-            tracing::debug!(peer = %event.peer, %error, "ping failed, the connection is closed");
-            self.swarm.close_connection(event.connection);
+        match event.result {
+            Ok(_) => self.sessions.heard(event.peer, Instant::now()),
+            Err(error) => {
+                tracing::debug!(peer = %event.peer, %error, "ping failed, the connection is closed");
+                self.swarm.close_connection(event.connection);
+            }
         }
     }
 
@@ -305,6 +324,7 @@ impl Driver {
                 self.on_request(peer, request, channel);
             }
             Event::Message { peer, message: Message::Response { request_id, .. }, .. } => {
+                self.sessions.heard(peer, Instant::now());
                 self.take_in_flight(peer, request_id);
             }
             Event::OutboundFailure { peer, request_id, error, .. } => self.on_lost_request(peer, request_id, error),
@@ -324,6 +344,7 @@ impl Driver {
                 return self.refused(Some(peer), reason);
             }
         };
+        self.sessions.heard(peer, Instant::now());
         // The request came under our protocol's name, which says the same as an identify answer.
         if self.sessions.identified(peer, Instant::now()) {
             self.on_ready(peer);

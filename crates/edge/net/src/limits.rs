@@ -29,7 +29,7 @@ pub struct Limits {
     /// How long a connection may take to be made, and then to show that it speaks our protocols. 5 s each: several round
     /// trips around the world with losses, and a link that swallowed a dial is tried again within 10 s of its mending.
     pub handshake_timeout: Duration,
-    /// Time between pings on an open connection. 5 s: together with the timeout a dead peer is noticed within 10 s.
+    /// Time between pings on an open connection. 5 s: a peer that is silent for this and the timeout together, 10 s, is dead.
     pub ping_interval: Duration,
     /// How long a ping may stay unanswered. 5 s, see the interval.
     pub ping_timeout: Duration,

@@ -10,15 +10,24 @@ use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
+use crate::limits::Limits;
+
 /// Every peer with at least one connection.
 pub(crate) struct Sessions {
     sessions: BTreeMap<PeerId, Session>,
+    /// Processes that made way for another one with the same peer id, and until when they are turned away. At most one a peer.
+    yielding: BTreeMap<PeerId, (String, Instant)>,
     needs_subscription: bool,
     handshake_timeout: Duration,
+    silence_max: Duration,
 }
 
 struct Session {
     since: Instant,
+    /// Which process of the peer this is, as it says itself; `None` until it says so.
+    process: Option<String>,
+    /// When anything was last heard from the peer, pongs included.
+    heard: Instant,
     /// The first connection was made by us.
     dialled: bool,
     /// There was a second connection, made the other way round.
@@ -40,6 +49,18 @@ pub(crate) enum Joined {
     /// The peer connects although we hold a connection: it lost its side of it, by a restart for example. All are to be closed,
     /// so that both sides begin anew.
     Again,
+    /// The peer connects although its session has only just begun: this connection alone is to be closed.
+    TooSoon,
+}
+
+/// Why a peer's time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// It did not become ready.
+    Handshake,
+    /// It was ready and has fallen silent. libp2p's own ping does not suffice: it forgives a first failure and then
+    /// waits for a new stream, and takes 20 s where we promise 10.
+    Silence,
 }
 
 /// What ended with the last connection of a peer.
@@ -54,8 +75,11 @@ pub(crate) struct Ended {
 }
 
 impl Sessions {
-    pub(crate) fn new(needs_subscription: bool, handshake_timeout: Duration) -> Self {
-        Self { sessions: BTreeMap::new(), needs_subscription, handshake_timeout }
+    pub(crate) fn new(needs_subscription: bool, limits: &Limits) -> Self {
+        let handshake_timeout = limits.handshake_timeout;
+        let silence_max = limits.ping_interval + limits.ping_timeout;
+        let (sessions, yielding) = (BTreeMap::new(), BTreeMap::new());
+        Self { sessions, yielding, needs_subscription, handshake_timeout, silence_max }
     }
 
     pub(crate) fn joined(&mut self, peer: PeerId, dialled: bool, now: Instant) -> Joined {
@@ -68,8 +92,26 @@ impl Sessions {
             session.crossed = true;
             return Joined::AtOnce;
         }
+        if !session.closing && now - session.since < TURN {
+            return Joined::TooSoon;
+        }
         session.closing = true;
+        if let Some(process) = session.process.take() {
+            self.yielding.insert(peer, (process, now + TURN));
+        }
         Joined::Again
+    }
+
+    /// The peer said which process of it this is; true if it is one that made way for another and must wait its turn.
+    ///
+    /// Two processes with one peer id (a key that is used twice) would otherwise throw each other out so quickly that neither
+    /// is ever told so. Taking turns, both hear of what the other wrote.
+    pub(crate) fn must_wait(&mut self, peer: PeerId, process: &str, now: Instant) -> bool {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.process = Some(process.to_owned());
+        }
+        self.yielding.retain(|_, (_, until)| now < *until);
+        self.yielding.get(&peer).is_some_and(|(yielded, _)| yielded == process)
     }
 
     /// The peer showed that it speaks our protocols; true if this made it ready.
@@ -93,6 +135,13 @@ impl Sessions {
         is_new
     }
 
+    /// The peer gave a sign of life.
+    pub(crate) fn heard(&mut self, peer: PeerId, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.heard = now;
+        }
+    }
+
     /// We close the peer's connections; what it sends from now on does not count.
     pub(crate) fn closing(&mut self, peer: PeerId) {
         if let Some(session) = self.sessions.get_mut(&peer) {
@@ -110,22 +159,25 @@ impl Sessions {
         })
     }
 
-    /// Peers that did not become ready in time; each is marked as closing.
-    pub(crate) fn take_overdue(&mut self, now: Instant) -> Vec<PeerId> {
-        let timeout = self.handshake_timeout;
-        let overdue =
-            self.sessions.iter_mut().filter(|(_, session)| session.deadline(timeout).is_some_and(|at| at <= now));
-        overdue
-            .map(|(peer, session)| {
+    /// Peers whose time is over; each is marked as closing.
+    pub(crate) fn take_overdue(&mut self, now: Instant) -> Vec<(PeerId, Overdue)> {
+        let (handshake, silence) = (self.handshake_timeout, self.silence_max);
+        let mut overdue = Vec::new();
+        for (peer, session) in &mut self.sessions {
+            if let Some((at, why)) = session.deadline(handshake, silence)
+                && at <= now
+            {
                 session.closing = true;
-                *peer
-            })
-            .collect()
+                overdue.push((*peer, why));
+            }
+        }
+        overdue
     }
 
     /// When [`Self::take_overdue`] will next have something.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.sessions.values().filter_map(|session| session.deadline(self.handshake_timeout)).min()
+        let deadlines = self.sessions.values().filter_map(|s| s.deadline(self.handshake_timeout, self.silence_max));
+        deadlines.map(|(at, _)| at).min()
     }
 
     /// True while the peer is connected and not being closed.
@@ -152,16 +204,24 @@ impl Sessions {
 impl Session {
     fn new(dialled: bool, since: Instant) -> Self {
         let (crossed, identified, subscribed, closing) = (false, false, false, false);
-        Self { since, dialled, crossed, identified, subscribed, ready_since: None, closing }
+        let (process, ready_since) = (None, None);
+        Self { since, process, heard: since, dialled, crossed, identified, subscribed, ready_since, closing }
     }
 
-    fn deadline(&self, timeout: Duration) -> Option<Instant> {
-        (self.ready_since.is_none() && !self.closing).then(|| self.since + timeout)
+    fn deadline(&self, handshake: Duration, silence: Duration) -> Option<(Instant, Overdue)> {
+        match self.ready_since {
+            _ if self.closing => None,
+            None => Some((self.since + handshake, Overdue::Handshake)),
+            Some(ready) => Some((self.heard.max(ready) + silence, Overdue::Silence)),
+        }
     }
 }
 
 /// Two connections made within this time of each other are a simultaneous dial. 2 s: both handshakes over a slow link.
 const DIALLED_AT_ONCE: Duration = Duration::from_secs(2);
+/// How long a session is safe from another connection of the same peer, and how long a process waits that made way. 4 s: time to
+/// connect, greet and exchange what the other lacks.
+const TURN: Duration = Duration::from_secs(4);
 /// A session that lasted this long resets the patience of the dialer. 5 s: the longest wait between two dials.
 const STABLE: Duration = Duration::from_secs(5);
 
@@ -169,10 +229,11 @@ const STABLE: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
 
-    const TIMEOUT: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const SILENCE: Duration = Duration::from_secs(10);
 
     fn setup(needs_subscription: bool) -> (Sessions, PeerId, Instant) {
-        (Sessions::new(needs_subscription, TIMEOUT), PeerId::random(), Instant::now())
+        (Sessions::new(needs_subscription, &Limits::default()), PeerId::random(), Instant::now())
     }
 
     #[test]
@@ -197,17 +258,35 @@ mod tests {
         sessions.joined(peer, true, now);
         assert_eq!(sessions.joined(peer, false, now + DIALLED_AT_ONCE), Joined::AtOnce);
         sessions.identified(peer, now);
-        assert_eq!(sessions.joined(peer, false, now + DIALLED_AT_ONCE), Joined::Again, "a third");
+        assert_eq!(sessions.joined(peer, false, now + DIALLED_AT_ONCE), Joined::TooSoon, "a third");
+        assert!(sessions.is_open(peer));
+        assert_eq!(sessions.joined(peer, false, now + TURN), Joined::Again, "a third, later");
         assert!(!sessions.is_open(peer) && sessions.is_connected(peer));
         let ended = sessions.ended(peer, now + STABLE);
         assert_eq!(ended, Some(Ended { was_ready: true, stable: true, turned_away: false }));
         assert_eq!(sessions.ended(peer, now), None);
 
-        for (dialled, after) in [(true, Duration::ZERO), (false, DIALLED_AT_ONCE * 2)] {
+        for (dialled, after) in [(true, TURN), (false, TURN * 2)] {
             let other = PeerId::random();
             sessions.joined(other, true, now);
             assert_eq!(sessions.joined(other, dialled, now + after), Joined::Again, "same way, or too late");
         }
+    }
+
+    #[test]
+    fn two_processes_with_one_peer_id_take_turns() {
+        let (mut sessions, peer, now) = setup(false);
+        sessions.joined(peer, true, now);
+        assert!(!sessions.must_wait(peer, "first", now));
+        assert_eq!(sessions.joined(peer, false, now + TURN), Joined::Again);
+        sessions.ended(peer, now + TURN);
+        sessions.joined(peer, true, now + TURN);
+        assert!(sessions.must_wait(peer, "first", now + TURN), "it had its turn");
+        sessions.ended(peer, now + TURN);
+        sessions.joined(peer, false, now + TURN);
+        assert!(!sessions.must_wait(peer, "second", now + TURN));
+        assert_eq!(sessions.joined(peer, false, now + TURN + TURN / 2), Joined::TooSoon);
+        assert!(!sessions.must_wait(peer, "first", now + TURN * 2), "its turn again");
     }
 
     #[test]
@@ -216,12 +295,23 @@ mod tests {
         sessions.joined(peer, true, now);
         assert_eq!(sessions.next_deadline(), Some(now + TIMEOUT));
         assert_eq!(sessions.take_overdue(now), vec![]);
-        assert_eq!(sessions.take_overdue(now + TIMEOUT), vec![peer]);
+        assert_eq!(sessions.take_overdue(now + TIMEOUT), vec![(peer, Overdue::Handshake)]);
         assert_eq!(sessions.next_deadline(), None);
         assert!(!sessions.identified(peer, now), "it is being closed");
         assert_eq!(sessions.ended(peer, now), Some(Ended { was_ready: false, stable: false, turned_away: false }));
 
         sessions.joined(peer, true, now);
         assert_eq!(sessions.ended(peer, now), Some(Ended { was_ready: false, stable: false, turned_away: true }));
+    }
+
+    #[test]
+    fn who_falls_silent_is_closed_and_who_is_heard_stays() {
+        let (mut sessions, peer, now) = setup(false);
+        sessions.joined(peer, true, now);
+        sessions.identified(peer, now);
+        sessions.heard(peer, now + TIMEOUT);
+        assert_eq!(sessions.next_deadline(), Some(now + TIMEOUT + SILENCE));
+        assert_eq!(sessions.take_overdue(now + SILENCE), vec![]);
+        assert_eq!(sessions.take_overdue(now + TIMEOUT + SILENCE), vec![(peer, Overdue::Silence)]);
     }
 }

@@ -35,7 +35,7 @@ pub fn serve_all(store: &mut dyn Store, requests: Vec<StoreRequest>) -> Result<V
                 }
                 group.tokens.push(token);
                 group.writes.extend(writes);
-                group.durable &= durable;
+                group.durable |= durable;
             }
             read => {
                 group.commit(store, &mut replies)?;

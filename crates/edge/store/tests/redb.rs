@@ -469,12 +469,19 @@ fn damage_seeds() -> u64 {
 
 #[test]
 fn random_damage_gives_errors_and_never_wrong_bytes() {
-    let whole = SimulatedDisk::new();
-    let mut store = on(&whole).unwrap();
-    for seq in (0..300).step_by(30) {
-        store.commit(&ops(log(1, 0), seq..seq + 30), Immediate).unwrap();
+    // The two leave the pages in different places. In the second, damage has led the count of logs in a circle.
+    for durability in [Immediate, Eventual] {
+        let whole = SimulatedDisk::new();
+        let mut store = on(&whole).unwrap();
+        for seq in (0..300).step_by(30) {
+            store.commit(&ops(log(1, 0), seq..seq + 30), durability).unwrap();
+        }
+        drop(store);
+        damage(&whole);
     }
-    drop(store);
+}
+
+fn damage(whole: &SimulatedDisk) {
     let (mut refused, mut served) = (0, 0);
     for seed in 1..=damage_seeds() {
         let mut dice = Dice(seed);
@@ -512,29 +519,6 @@ fn random_damage_gives_errors_and_never_wrong_bytes() {
         drop(store);
     }
     assert!(refused > 0 && served > 0, "{refused} refused, {served} served");
-}
-
-#[test]
-fn keys_that_rotted_out_of_order_end_in_an_answer() {
-    let whole = SimulatedDisk::new();
-    let mut store = on(&whole).unwrap();
-    (1..60).for_each(|n| store.commit(&ops(log(n, 0), 0..3), Immediate).unwrap());
-    drop(store);
-    let mut refused = 0;
-    for victim in [10, 20, 30, 40, 50] {
-        for other in (0..64).step_by(3) {
-            let disk = whole.crashed(|| true);
-            disk.tamper(|content| {
-                let key = [[victim; 32].as_slice(), &[0; 8]].concat();
-                let found: Vec<_> =
-                    content.windows(40).enumerate().filter(|(_, w)| **w == key[..]).map(|(at, _)| at).collect();
-                assert!(!found.is_empty());
-                found.into_iter().for_each(|at| content[at] = other);
-            });
-            refused += usize::from(on(&disk).is_err());
-        }
-    }
-    assert!(refused > 0);
 }
 
 #[test]

@@ -122,12 +122,6 @@ async fn a_link_that_falls_silent_is_noticed_and_mended() {
         handshake_timeout: Duration::from_secs(1),
         ..Limits::default()
     };
-    tracing_subscriber::fmt()
-        .with_env_filter("debug,libp2p_core=info,multistream_select=info")
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .try_init()
-        .ok();
     let setup = || Setup { limits: limits.clone(), ..Setup::default() };
     let mut nodes = vec![Node::start(MESH, setup()).await, Node::start(MESH, setup()).await];
     nodes.iter().for_each(|node| node.admit(&nodes));

@@ -1,0 +1,9 @@
+//! Real, separate nodes from configuration files: they cannot be broken by killing, cutting off or lying.
+
+mod harness;
+mod proxy;
+mod recorder;
+
+mod four_nodes;
+mod one_key_twice;
+mod refusals;
