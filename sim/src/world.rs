@@ -46,7 +46,7 @@ pub struct World {
 /// What the world saw, independently of what any engine believes.
 #[derive(Default)]
 pub(crate) struct Evidence {
-    /// Every operation that reached an honest node or was sent by one.
+    /// Every operation that reached an honest node.
     pub(crate) ops: BTreeMap<OpId, Arc<[u8]>>,
     /// Operations of honest authors that were sent, each durable before.
     pub(crate) sent: BTreeMap<(LogKey, u64), OpId>,
@@ -227,11 +227,6 @@ impl World {
         self.drive(to, Input::Net(input));
     }
 
-    pub fn dump(&self) {
-        let mut pos: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (id, b) in &self.evidence.ops { let op = Op::decode(b, self.registry.network_id()).unwrap(); pos.entry((op.header().log, op.header().seq)).or_default().push((*id, op.header().declared)); }
-        for (k, v) in pos { if v.len() > 1 { println!("{k:?} {v:?}"); } }
-    }
     /// An operation signed with a node's key behind the node's back, as only a Byzantine one makes it.
     pub fn forge(&self, node: usize, (seq, prev): (u64, OpId), declared: Time, payload: &[u8]) -> Op {
         let zero = Digest::from_bytes([0; 32]);
@@ -357,6 +352,9 @@ impl World {
             Fault::RestoreBackup(node) => {
                 if let Some(backup) = self.nodes[node].backup.take().filter(|_| self.nodes[node].engine.is_none()) {
                     self.nodes[node].disk.restore_backup(&backup);
+                    // What was sent, lost on the way and then lost here was never there for anyone.
+                    let (own, Evidence { sent, ops, .. }) = (self.author(node), &mut self.evidence);
+                    sent.retain(|(log, _), id| log.author != own || ops.contains_key(id));
                 }
             }
         }
@@ -505,7 +503,6 @@ impl World {
     fn witness_admission(&mut self, node: usize, op: &Op) {
         let header = op.header();
         if header.log.author == self.author(node) && self.nodes[node].is_honest() {
-            self.evidence.ops.insert(op.id(), Arc::clone(op.bytes()));
             self.evidence.sent.insert((header.log, header.seq), op.id());
         }
     }

@@ -223,7 +223,6 @@ fn a_restored_backup_does_not_fork() {
             world.cause(Fault::Start(0));
         }
         assert!(world.run_while(20_000, |world| log_len(world, 1, 0) < before + 5), "it never wrote again");
-        println!("{seed} {}", world.now_ms());
         finish(&mut world);
     }
 }

@@ -361,7 +361,10 @@ const fn public_url(venue: Venue) -> &'static str {
 /// Asks one exchange for its symbols, until the driver is gone.
 async fn poll(exchange: ExchangeSource, source: Arc<Source>, commands: mpsc::Sender<Command>) {
     let targets: Vec<_> = exchange.symbols.iter().map(|symbol| Target { source: 0, symbol: symbol.clone() }).collect();
-    let policy = PollPolicy::every(Duration::from_millis(exchange.poll_interval_ms));
+    // A venue that allows few requests is asked more slowly, rather than in vain.
+    let per_minute = exchange.requests_per_minute.unwrap_or(source.channel().budget().per_minute);
+    let affordable_ms = targets.len() as u64 * 60_000 / u64::from(per_minute.max(1));
+    let policy = PollPolicy::every(Duration::from_millis(exchange.poll_interval_ms.max(affordable_ms)));
     let mut poller = Poller::start(&[source], &targets, policy);
     let id: SourceId = exchange.source;
     while let Some(polled) = poller.next().await {

@@ -310,7 +310,7 @@ impl Scribe {
 
     fn source_view(&self, id: SourceId, source: &Source) -> dto::SourceView {
         let status = source.status();
-        let failed = status.outcomes.iter().filter(|(outcome, _)| **outcome != "ok").map(|(outcome, _)| *outcome);
+        let mut failed = status.outcomes.iter().filter(|(outcome, _)| **outcome != "ok").map(|(outcome, _)| *outcome);
         dto::SourceView {
             source: self.name(id.index()),
             venue: source.venue().to_string(),
@@ -322,7 +322,7 @@ impl Scribe {
             },
             last_success_ms: status.last_success.map(Time::ms),
             price_ms: status.last_success.map(Time::ms),
-            last_error: failed.last().map(str::to_owned),
+            last_error: failed.next_back().map(str::to_owned),
             requests: status.outcomes.iter().map(|(outcome, n)| ((*outcome).to_owned(), *n)).collect(),
         }
     }

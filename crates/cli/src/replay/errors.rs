@@ -1,7 +1,6 @@
 //! How far answers were from the reference.
 
-use concurrence_exchanges::UNIT_DECIMALS;
-use concurrence_oracle::{PRICE_DECIMALS, Price};
+use concurrence_oracle::Price;
 use serde::Serialize;
 
 /// One error for each point compared, in parts per billion of the reference: a hundred thousandth of a basis point.
@@ -18,6 +17,9 @@ pub(super) struct ErrorBps {
     /// The arithmetic mean.
     pub(super) mean: f64,
 }
+
+/// 1e-18 of a price in the tape's 1e-8.
+const PRICE_UNITS_OF_UNIT: i128 = 10_000_000_000;
 
 /// Parts per billion in a basis point.
 const PPB_OF_BPS: f64 = 100_000.0;
@@ -49,9 +51,8 @@ impl Errors {
 /// Distance of an answer from the reference (units of the tape, above zero), in parts per billion of the reference; at most
 /// `u64::MAX`.
 pub(super) fn error_ppb(answer: Price, reference_units: i128) -> u64 {
-    const FINER: i128 = 10i128.pow((PRICE_DECIMALS as usize - UNIT_DECIMALS) as u32);
-    // The answer's 1e-18 units become the tape's 1e-8: at most 2^94, so a billion times the distance fits.
-    let distance = (answer.units() / FINER - reference_units).unsigned_abs();
+    // At most 2^94, so a billion times the distance fits.
+    let distance = (answer.units() / PRICE_UNITS_OF_UNIT - reference_units).unsigned_abs();
     u64::try_from(distance * 1_000_000_000 / reference_units.unsigned_abs().max(1)).unwrap_or(u64::MAX)
 }
 
@@ -69,6 +70,12 @@ mod tests {
         assert_eq!(error_ppb(answer("20002"), 20_000 * 100_000_000), 100_000, "one basis point");
         assert_eq!(error_ppb(answer("19998"), 20_000 * 100_000_000), 100_000);
         assert_eq!(error_ppb(Price::MAX, 1), u64::MAX);
+    }
+
+    #[test]
+    fn units_are_those_of_price_and_tape() {
+        let decimals = concurrence_oracle::PRICE_DECIMALS as usize - concurrence_exchanges::UNIT_DECIMALS;
+        assert_eq!(PRICE_UNITS_OF_UNIT.to_string(), format!("1{}", "0".repeat(decimals)));
     }
 
     #[test]

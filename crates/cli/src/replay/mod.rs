@@ -18,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use concurrence_crdt::Time;
 use concurrence_exchanges::{BAR_MS, Tape};
 use concurrence_oracle::{AggregateParams, Feed, Status, default_legs};
 
@@ -33,7 +34,7 @@ use rules::Rule;
 /// histories for different peers; a seed says which, and reproduces everything. By default the tape is the USDC de-peg of 10 to 13 March 2023.
 ///
 /// The reference is the arithmetic mean of the Coinbase BTC-USD and Kraken XBT/USD closes, each at most 300 s old. A close is known
-/// from the end of its bar. Every honest node's answer is taken in the last millisecond before the next bar's end, as of that instant;
+/// from the end of its bar. Every honest node's answer is taken in the last millisecond before the next close is known, as of that instant;
 /// the error of a minute is that of the node furthest off. The table then shows what the same quotes would have given under other rules.
 ///
 /// The aggregation has its defaults: a window of 60 s (so that only attestations of the minute itself count), a maximum age of 30 s,
@@ -83,8 +84,7 @@ struct Setting {
     seed: u64,
     /// The first minute's beginning, milliseconds since the epoch.
     from_ms: u64,
-    /// The last instant compared.
-    until_ms: u64,
+    minutes: u64,
     tick_ms: u64,
     poll_loss_percent: u8,
     frame_loss_percent: u8,
@@ -141,7 +141,7 @@ impl ReplayArgs {
         Ok(Setting {
             seed: self.seed,
             from_ms,
-            until_ms: from_ms + minutes * BAR_MS - 1,
+            minutes,
             tick_ms: self.tick_seconds * 1_000,
             poll_loss_percent: self.poll_loss,
             frame_loss_percent: self.frame_loss,
@@ -154,6 +154,11 @@ impl Setting {
     fn aggregation(&self) -> AggregateParams {
         AggregateParams::default()
     }
+
+    /// The last instant compared, milliseconds since the epoch.
+    fn until_ms(&self) -> u64 {
+        self.from_ms + self.minutes * BAR_MS - 1
+    }
 }
 
 /// Lets the network live through the tape and holds its answers against the reference.
@@ -161,34 +166,15 @@ fn replay(tape: &Tape, setting: &Setting) -> anyhow::Result<Report> {
     let feed: Feed = FEED.parse()?;
     let legs = default_legs(feed);
     let mut network = Network::new(tape, setting, (feed, &legs), Rule::all(feed, &legs)?)?;
-    let params = setting.aggregation();
     let mut measured = Measured { rules: vec![Errors::default(); network.rules.len()], ..Measured::default() };
-    let instants = (setting.from_ms + BAR_MS - 1..=setting.until_ms).step_by(BAR_MS as usize);
     let progress = Progress::new(setting);
-    for as_of_ms in instants {
+    for minute in 1..=setting.minutes {
+        let as_of_ms = setting.from_ms + minute * BAR_MS - 1;
         network.run_until(as_of_ms);
-        progress.show(as_of_ms);
-        let Some(reference) = tape.reference(as_of_ms) else { continue };
-        let answers = network.answers();
-        let is_ok = |answer: &&concurrence_oracle::Aggregate| answer.status == Status::Ok;
-        let prices: Vec<_> = answers.iter().filter(is_ok).filter_map(|answer| answer.price).collect();
-        let worst = prices.iter().map(|&price| (error_ppb(price, reference), price)).max();
-        let Some((error, price)) = worst.filter(|_| prices.len() == answers.len()) else {
-            measured.unanswered += 1;
-            continue;
-        };
-        measured.agreed += usize::from(prices.windows(2).all(|pair| pair[0] == pair[1]));
-        if measured.worst.as_ref().is_none_or(|worst| worst.error_ppb < error) {
-            measured.worst = Some(Worst { error_ppb: error, as_of_ms, price, reference });
+        if let Some(reference) = tape.reference(as_of_ms) {
+            measured.compare(&mut network, Time::from_ms(as_of_ms), reference, &setting.aggregation());
         }
-        measured.network.push(error);
-        let (_, epoch) = network.registry.newest();
-        let as_of = concurrence_crdt::Time::from_ms(as_of_ms);
-        for (rule, errors) in network.rules.iter().zip(&mut measured.rules) {
-            if let Some(price) = rule.price(epoch, as_of, &params) {
-                errors.push(error_ppb(price, reference));
-            }
-        }
+        progress.show(minute);
     }
     if measured.network.len() == 0 {
         bail!(
@@ -215,26 +201,51 @@ struct Measured {
     worst: Option<Worst>,
 }
 
+impl Measured {
+    /// Holds all answers as of an instant, the present one, against the reference.
+    fn compare(&mut self, network: &mut Network<'_>, as_of: Time, reference: i128, params: &AggregateParams) {
+        let answers = network.answers();
+        let ok = answers.iter().filter(|answer| answer.status == Status::Ok);
+        let prices: Vec<_> = ok.filter_map(|answer| answer.price).collect();
+        let worst = prices.iter().map(|&price| (error_ppb(price, reference), price)).max();
+        let Some((error_ppb, price)) = worst.filter(|_| prices.len() == answers.len()) else {
+            self.unanswered += 1;
+            return;
+        };
+        self.agreed += usize::from(prices.windows(2).all(|pair| pair[0] == pair[1]));
+        if self.worst.as_ref().is_none_or(|worst| worst.error_ppb < error_ppb) {
+            self.worst = Some(Worst { error_ppb, as_of_ms: as_of.ms(), price, reference });
+        }
+        self.network.push(error_ppb);
+        let (_, epoch) = network.registry.newest();
+        for (rule, errors) in network.rules.iter().zip(&mut self.rules) {
+            if let Some(price) = rule.price(epoch, as_of, params) {
+                errors.push(errors::error_ppb(price, reference));
+            }
+        }
+    }
+}
+
 /// One line on a terminal, so that minutes of silence do not look like a hang.
 struct Progress {
     is_shown: bool,
-    from_ms: u64,
-    until_ms: u64,
+    minutes: u64,
 }
 
 impl Progress {
     fn new(setting: &Setting) -> Self {
-        Self { is_shown: stderr().is_terminal(), from_ms: setting.from_ms, until_ms: setting.until_ms }
+        Self { is_shown: stderr().is_terminal(), minutes: setting.minutes }
     }
 
-    fn show(&self, now_ms: u64) {
-        let done_ms = now_ms + 1 - self.from_ms;
-        if self.is_shown && done_ms.is_multiple_of(HOUR_MS) {
-            let all = (self.until_ms + 1 - self.from_ms) / HOUR_MS;
-            eprint!("\r{} of {all} hours", done_ms / HOUR_MS);
-            if now_ms + HOUR_MS > self.until_ms {
-                eprintln!();
-            }
+    fn show(&self, minute: u64) {
+        if !self.is_shown {
+            return;
+        }
+        if minute.is_multiple_of(60) {
+            eprint!("\r{minute} of {} minutes", self.minutes);
+        }
+        if minute == self.minutes {
+            eprint!("\r{:40}\r", "");
         }
     }
 }
@@ -271,18 +282,14 @@ mod tests {
     /// 2023-03-10 00:00:00 UTC.
     const OPENING_MS: u64 = 1_678_406_400_000;
 
-    fn minutes(setting: &Setting) -> u64 {
-        (setting.until_ms + 1 - setting.from_ms) / BAR_MS
-    }
-
     #[test]
     fn the_whole_tape_unless_a_part_is_asked_for() {
         let whole = setting("").expect("a setting");
-        assert_eq!((whole.from_ms, minutes(&whole)), (OPENING_MS + BAR_MS, 5_760));
+        assert_eq!((whole.from_ms, whole.minutes), (OPENING_MS + BAR_MS, 5_760));
         let depeg = setting("--hours 29..33").expect("a setting");
-        assert_eq!((depeg.from_ms, minutes(&depeg)), (OPENING_MS + 29 * HOUR_MS, 240));
-        assert_eq!(minutes(&setting("--hours 29..33 --minutes 7").expect("a setting")), 7);
-        assert_eq!(minutes(&setting("--hours 95..999").expect("a setting")), 61);
+        assert_eq!((depeg.from_ms, depeg.minutes), (OPENING_MS + 29 * HOUR_MS, 240));
+        assert_eq!(setting("--hours 29..33 --minutes 7").expect("a setting").minutes, 7);
+        assert_eq!(setting("--hours 95..999").expect("a setting").minutes, 61);
     }
 
     #[test]

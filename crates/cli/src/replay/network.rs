@@ -63,7 +63,8 @@ const POLL_LEAD_MS: u64 = 1_000;
 /// Least and greatest time of a frame between two nodes, milliseconds: a datacentre and half the world. A guess.
 const LATENCY_MS: (u64, u64) = (5, 250);
 
-/// How long after the last quote the network may take to become quiet, milliseconds: a hundred rounds of sync.
+/// How long after the last quote the network may take to become quiet, milliseconds: two hundred rounds of sync at the longest
+/// tick.
 const QUIET_MS_MAX: u64 = 3_000_000;
 
 impl<'t> Network<'t> {
@@ -130,7 +131,7 @@ impl<'t> Network<'t> {
     /// Lets the nodes go on until their quotes are too old to publish and all has been said; whether the honest ones then hold the
     /// same, and the first one's digest.
     pub(super) fn settle(&mut self) -> (bool, Digest) {
-        let silent_ms = self.setting.until_ms + QUOTE_AGE_MS_MAX + self.setting.tick_ms;
+        let silent_ms = self.setting.until_ms() + QUOTE_AGE_MS_MAX + self.setting.tick_ms;
         self.run_until(silent_ms);
         loop {
             let honest = self.nodes.iter_mut().filter(|node| node.role == Role::Honest);
@@ -153,11 +154,6 @@ impl<'t> Network<'t> {
         self.nodes.iter().filter(|node| node.role == Role::Honest).map(of).collect()
     }
 
-    /// The node that plays a part.
-    pub(super) fn player(&self, role: Role) -> Option<usize> {
-        self.nodes.iter().position(|node| node.role == role)
-    }
-
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Connect => self.connect(),
@@ -167,7 +163,7 @@ impl<'t> Network<'t> {
                     self.input(n, Input::Quote { source, symbol, quote });
                 }
                 let next_ms = self.now_ms + self.setting.tick_ms;
-                if next_ms <= self.setting.until_ms {
+                if next_ms <= self.setting.until_ms() {
                     self.schedule(next_ms, Happening::Poll(n));
                 }
             }

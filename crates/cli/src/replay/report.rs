@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::{
     FEED, Measured, Setting,
     errors::ErrorBps,
-    network::{NODES, Network},
-    node::Role,
+    network::{Accusation, NODES, Network},
+    node::{Node, Role},
 };
 
 /// The whole report, as `--json` prints it.
@@ -96,7 +96,8 @@ pub(super) fn report(
     measured: &Measured,
     (converged, digest): (bool, Digest),
 ) -> anyhow::Result<Report> {
-    let named = Named::by(network);
+    let roles: Vec<_> = network.nodes.iter().map(|node| node.role).collect();
+    let named = Named::by(&roles, &network.accusations());
     let worst = measured.worst.as_ref().context("no minute was compared")?;
     let rules = network.rules.iter().zip(&measured.rules);
     let variants = rules.filter_map(|(rule, errors)| {
@@ -131,7 +132,7 @@ pub(super) fn report(
         outliers: names(&named.outliers),
         seed: setting.seed,
         from_ms: setting.from_ms,
-        until_ms: setting.until_ms,
+        until_ms: setting.until_ms(),
         tick_ms: setting.tick_ms,
         window_ms: params.window_ms,
         age_ms_max: params.max_age_ms,
@@ -157,21 +158,24 @@ struct Named {
 }
 
 impl Named {
-    fn by(network: &Network<'_>) -> Self {
-        let accusations = network.accusations();
+    /// From the roles of all nodes and what each honest one accuses others of.
+    fn by(roles: &[Role], accusations: &[Vec<Accusation>]) -> Self {
         let by_all = |wanted: FindingKind| -> BTreeSet<usize> {
             let named = |n: &usize| accusations.iter().all(|list| list.contains(&(*n, wanted)));
-            (0..NODES).filter(named).collect()
+            (0..roles.len()).filter(named).collect()
         };
         let (forked, outliers) = (by_all(FindingKind::Fork), by_all(FindingKind::Outlier));
-        let found = |role, names: &BTreeSet<usize>| network.player(role).is_some_and(|n| names.contains(&n));
-        let liars_found =
-            usize::from(found(Role::Equivocator, &forked)) + usize::from(found(Role::HighReporter, &outliers));
-        // Whatever is found about an equivocator's many statements, it did.
-        let is_deserved = |&(n, kind): &(usize, FindingKind)| match network.nodes[n].role {
+        let found = |(n, role): (usize, &Role)| match role {
             Role::Honest => false,
-            Role::HighReporter => kind == FindingKind::Outlier,
-            Role::Equivocator => true,
+            Role::HighReporter => outliers.contains(&n),
+            Role::Equivocator => forked.contains(&n),
+        };
+        let liars_found = roles.iter().enumerate().filter(|&liar| found(liar)).count();
+        // Whatever is found about an equivocator's many statements, it did.
+        let is_deserved = |&(n, kind): &Accusation| match roles.get(n) {
+            Some(Role::Equivocator) => true,
+            Some(Role::HighReporter) => kind == FindingKind::Outlier,
+            _ => false,
         };
         let wronged = accusations.iter().flatten().filter(|accusation| !is_deserved(accusation)).count();
         Self { forked, outliers, liars_found, wronged }
@@ -181,12 +185,13 @@ impl Named {
 fn failures(network: &Network<'_>, named: &Named, converged: bool) -> Vec<String> {
     let mut failures = Vec::new();
     let nodes = &network.nodes;
-    let unnamed = |role, names: &BTreeSet<usize>| network.player(role).filter(|n| !names.contains(n));
-    if let Some(n) = unnamed(Role::Equivocator, &named.forked) {
-        failures.push(format!("{} signed two histories, and not every honest node has proven it", nodes[n].name));
-    }
-    if let Some(n) = unnamed(Role::HighReporter, &named.outliers) {
-        failures.push(format!("{} reported 20 % too high, and not every honest node names it", nodes[n].name));
+    for (n, Node { name, role, .. }) in nodes.iter().enumerate() {
+        if *role == Role::Equivocator && !named.forked.contains(&n) {
+            failures.push(format!("{name} signed two histories, and not every honest node has proven it"));
+        }
+        if *role == Role::HighReporter && !named.outliers.contains(&n) {
+            failures.push(format!("{name} reported 20 % too high, and not every honest node names it"));
+        }
     }
     if named.wronged > 0 {
         failures.push(format!("{} accusations of oracles that did nothing of the kind", named.wronged));
@@ -257,4 +262,30 @@ impl Report {
 
 fn listed(names: &[String]) -> String {
     if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLES: [Role; 4] = [Role::Honest, Role::HighReporter, Role::Equivocator, Role::Honest];
+
+    #[test]
+    fn liars_are_found_when_every_honest_node_names_them() {
+        let both = || vec![(1, FindingKind::Outlier), (2, FindingKind::Fork), (2, FindingKind::Conflict)];
+        let named = Named::by(&ROLES, &[both(), both()]);
+        assert_eq!((named.liars_found, named.wronged), (2, 0));
+        assert_eq!((named.forked, named.outliers), (BTreeSet::from([2]), BTreeSet::from([1])));
+        let named = Named::by(&ROLES, &[both(), vec![(1, FindingKind::Outlier)]]);
+        assert_eq!((named.liars_found, named.forked), (1, BTreeSet::new()));
+    }
+
+    #[test]
+    fn accusations_of_what_nobody_did_are_wrong() {
+        let wronged = |accusation| Named::by(&ROLES, &[vec![accusation], vec![]]).wronged;
+        assert_eq!(wronged((0, FindingKind::Outlier)), 1);
+        assert_eq!(wronged((3, FindingKind::Fork)), 1);
+        assert_eq!(wronged((1, FindingKind::Fork)), 1);
+        assert_eq!(wronged((1, FindingKind::Outlier)), 0);
+    }
 }

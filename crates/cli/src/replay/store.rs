@@ -15,9 +15,12 @@ pub(super) struct Shelf(HashMap<OpId, Arc<[u8]>>);
 /// One node's store. Nothing here restarts, so proofs and named values are not kept.
 #[derive(Default)]
 pub(super) struct Store {
-    logs: BTreeMap<LogKey, Vec<(OpId, Arc<[u8]>)>>,
+    logs: BTreeMap<LogKey, Vec<Row>>,
     quarantine: BTreeMap<OpId, Arc<[u8]>>,
 }
+
+/// An admitted operation: id and encoded bytes.
+type Row = (OpId, Arc<[u8]>);
 
 impl Shelf {
     fn place(&mut self, id: OpId, bytes: Arc<[u8]>) -> Arc<[u8]> {

@@ -161,6 +161,7 @@ mod tests {
         }
     }
 
+    /// ORACLE-3.
     #[test]
     fn a11_interval_is_exact_for_unit_weights() {
         for counted in 1..=7usize {

@@ -514,10 +514,15 @@ fn case_16_a_flood_of_branches() {
     let branches: Vec<_> = (0..50).map(|i: u32| Chain::new(1, 0).op(&i.to_be_bytes())).collect();
     let mut node = Node::follower(&[1]);
     node.greet(7, None, 0);
+    // What waited for others, or for its minute, goes with the conviction.
+    node.give(7, &Chain { seq: 9, ..Chain::new(1, 1) }.op(b"ahead"));
+    node.give(7, &Chain::new(1, 2).at(START.after_ms(10 * BUCKET_MS)).op(b"held"));
+    assert_eq!((node.ahead(), node.held()), (1, 1));
     for op in branches.iter().flat_map(|op| [op, op, op]) {
         node.give(7, op);
     }
     assert!(node.is_forked(1));
+    assert_eq!((node.ahead(), node.held()), (0, 0));
     assert_eq!(node.store.quarantine[&author(1)].len(), 4, "SYNC-4: a few branches, each once");
     assert_eq!(node.take_broadcast().len(), 1, "one proof is enough");
     assert_eq!(node.take_refused().last(), Some(&Reason::Forked));
@@ -588,6 +593,9 @@ fn case_19_forks_by_frontiers() {
         let honest = Chain::new(2, 0).ops(3, "h");
         let a = holder(&[1, 2], trunk.iter().chain(&left).chain(&honest));
         let b = holder(&[1, 2], trunk.iter().chain(&right));
+        let mut alone = Net::mesh(vec![a.clone(), b.clone()], &[]);
+        alone.settle(10);
+        assert!(alone.nodes.iter().all(|node| node.is_forked(1) && !node.is_forked(2)), "SYNC-3");
         let c = holder(&[1, 2], &trunk);
         // a and b never hear one another: the third carries it.
         let mut net = Net::mesh(vec![a, b, c], &[]);

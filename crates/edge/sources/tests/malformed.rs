@@ -1,4 +1,4 @@
-//! The hostile bodies of data/venues/malformed, each as the body of a Binance REST answer: a typed error and no price.
+//! The hostile bodies of data/venues/malformed, each as the body of a Binance REST answer: a typed error and no price (SRC-1).
 
 use std::{fs, path::Path};
 

@@ -84,6 +84,9 @@ pub struct Unsupported {
     pub name: String,
 }
 
+/// An exchange as written, and as it will be asked.
+type Configured<'a> = (&'a ExchangeSection, ExchangeSource);
+
 /// Exchanges that can be asked, with their network-wide index.
 const VENUES: [(&str, SourceId); 3] = [("binance", BINANCE), ("coinbase", COINBASE), ("kraken", KRAKEN)];
 
@@ -168,10 +171,7 @@ impl Config {
         })
     }
 
-    fn exchanges(
-        &self,
-        interval_ms: u64,
-    ) -> Result<(Vec<(&ExchangeSection, ExchangeSource)>, Vec<Unsupported>), ConfigError> {
+    fn exchanges(&self, interval_ms: u64) -> Result<(Vec<Configured<'_>>, Vec<Unsupported>), ConfigError> {
         let (mut known, mut unsupported) = (Vec::new(), Vec::new());
         for section in &self.data_sources.exchanges {
             let field = |key: &str| format!("data_sources.exchanges[{}].{key}", section.name);
@@ -183,7 +183,7 @@ impl Config {
                 unsupported.push(Unsupported { section: "data_sources.exchanges", name: section.name.clone() });
                 continue;
             };
-            if known.iter().any(|(_, k): &(_, ExchangeSource)| k.source == source) {
+            if known.iter().any(|(_, k): &Configured<'_>| k.source == source) {
                 return Err(ConfigError::Value { field: field("name"), detail: "is configured twice".to_owned() });
             }
             let requests_per_minute = section.requests_per_minute;
@@ -203,7 +203,7 @@ impl Config {
         Ok((known, unsupported))
     }
 
-    fn feeds(&self, exchanges: &[(&ExchangeSection, ExchangeSource)]) -> Result<Vec<FeedPlan>, ConfigError> {
+    fn feeds(&self, exchanges: &[Configured<'_>]) -> Result<Vec<FeedPlan>, ConfigError> {
         let defaults: Vec<FeedSection> = default_feeds()
             .into_iter()
             .map(|feed| FeedSection { name: feed.to_string(), decimals: super::default_decimals(), legs: Vec::new() })
@@ -233,11 +233,7 @@ impl Config {
 }
 
 /// A feed's legs over the configured exchanges: those written, or the known ones. A venue's weight multiplies its legs'.
-fn legs_of(
-    section: &FeedSection,
-    feed: Feed,
-    exchanges: &[(&ExchangeSection, ExchangeSource)],
-) -> Result<Vec<Leg>, ConfigError> {
+fn legs_of(section: &FeedSection, feed: Feed, exchanges: &[Configured<'_>]) -> Result<Vec<Leg>, ConfigError> {
     let value = |detail: String| ConfigError::Value { field: format!("feeds[{}].legs", section.name), detail };
     let written = section.legs.iter().map(|leg| {
         let known = VENUES.iter().find(|(name, _)| *name == leg.source);

@@ -53,6 +53,7 @@ pub async fn a_broadcast_reaches_everyone_once(kind: Kind) {
     }
 }
 
+/// NET-1.
 pub async fn a_stranger_is_refused_both_ways(kind: Kind) {
     let mut nodes = connected(kind, some(2)).await;
     let stranger = Node::start(kind, Setup::default()).await;
