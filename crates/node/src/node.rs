@@ -129,7 +129,9 @@ impl Node {
             snapshots: snapshot_tx,
             clock,
         };
-        let driver = tokio::spawn(driver.run(command_rx));
+        // A thread of its own: it waits for the disk, and no socket may wait with it.
+        let runtime = tokio::runtime::Handle::current();
+        let driver = tokio::task::spawn_blocking(move || runtime.block_on(driver.run(command_rx)));
         let to_driver = commands.clone();
         let mut tasks = vec![tokio::spawn(async move {
             while let Some(event) = net_events.recv().await {

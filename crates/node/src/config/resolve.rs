@@ -264,7 +264,8 @@ fn legs_of(section: &FeedSection, feed: Feed, exchanges: &[Configured<'_>]) -> R
             "none of the known legs belongs to a configured exchange (binance, coinbase, kraken)".to_owned(),
         ));
     }
-    Ok(reachable(feed, weighted))
+    // Written legs are taken as they are: one that cannot be converted is an error that names it.
+    Ok(if section.legs.is_empty() { reachable(feed, weighted) } else { weighted })
 }
 
 /// Of known legs, those that the configured exchanges can convert: a missing venue takes the legs that need its rates with it.
