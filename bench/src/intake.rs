@@ -20,7 +20,7 @@ use crate::{
 const AUTHORS: usize = 100;
 
 /// Operations between two looks at the clock: ours and raw take turns this often, so that what disturbs the machine disturbs both.
-const SLICE: usize = 1_000;
+const SLICE: usize = 250;
 
 /// Signatures of one raw batch: the size at which same-key batches have nearly stopped gaining.
 const BATCH: usize = 64;

@@ -72,7 +72,7 @@ impl Effort {
     };
 
     const QUICK: Self = Self {
-        one_by_one: &[(1_000, 2), (5_000, 1)],
+        one_by_one: &[(1_000, 3), (5_000, 2)],
         by_author: 64,
         attestations: 8,
         groups: 200,
@@ -87,7 +87,7 @@ impl Effort {
     fn rows(&self) -> Result<Vec<report::Row>, Box<dyn Error>> {
         let doing = |what| eprintln!("measuring {what}");
         doing("intake one by one");
-        let mut rows = vec![];rows.push(intake::by_author(512, 5));rows.push(intake::by_author(512, 5));return Ok(rows);
+        let mut rows = intake::one_by_one(self.one_by_one);
         doing("intake by author");
         rows.push(intake::by_author(self.by_author, self.rounds));
         rows.extend(intake::attestations(self.attestations, self.rounds));

@@ -7,7 +7,8 @@ use concurrence_crdt::{
     VerifiedOp, hash,
 };
 use concurrence_protocol::{
-    Config, Event, Frame, Hello, Input, Now, Output, OwnStart, PROTOCOL_VERSION, Peer, Replica,
+    Config, Event, Frame, Hello, Input, Now, Output, OwnStart, PROTOCOL_VERSION, Peer, Replica, StoreReply,
+    StoreRequest,
 };
 use concurrence_store::{MemoryStore, StoreId, serve_all};
 
@@ -45,11 +46,12 @@ pub(crate) struct Writer {
     prev: OpId,
 }
 
-/// One node without a network: a replica and its store, driven as a node's loop drives them.
+/// One node without a network: a replica, driven as a node's loop drives it.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) replica: Replica,
-    pub(crate) store: MemoryStore,
+    /// Without one, requests to write are answered at once and what was to be written is dropped.
+    pub(crate) store: Option<MemoryStore>,
     pub(crate) now: Now,
 }
 
@@ -72,7 +74,7 @@ impl Cast {
         Membership::new(vec![Committee::new(weights)])
     }
 
-    /// An empty follower that has never met anyone.
+    /// An empty follower with an empty store that has never met anyone.
     pub(crate) fn node(&self) -> Node {
         let config = Config {
             network: NETWORK,
@@ -84,13 +86,14 @@ impl Cast {
         };
         // Late enough for all operations that any row declares.
         let now = Now { mono_ms: 0, wall: Time::from_ms(START_MS).after_ms(86_400_000) };
-        let store = MemoryStore::new(StoreId::from_bytes([1; 16]));
+        let store = Some(MemoryStore::new(StoreId::from_bytes([1; 16])));
         Node { replica: Replica::new(config, OwnStart::Append, now), store, now }
     }
 
-    /// An empty follower that has greeted [`PEER`].
+    /// An empty follower without a store that has greeted [`PEER`].
     pub(crate) fn greeted_node(&self) -> Node {
         let mut node = self.node();
+        node.store = None;
         let digest = node.replica.digest();
         node.handle(Input::Connected { peer: PEER, author: None }, drop);
         let hello =
@@ -189,8 +192,21 @@ impl Node {
             if requests.is_empty() {
                 return;
             }
-            let replies = serve_all(&mut self.store, requests).expect("a store in memory takes what a replica admits");
+            let replies = self.serve(requests);
             replies.into_iter().for_each(|reply| self.replica.handle(self.now, Input::Store(reply)));
         }
+    }
+    fn serve(&mut self, requests: Vec<StoreRequest>) -> Vec<StoreReply> {
+        match &mut self.store {
+            Some(store) => serve_all(store, requests).expect("a store in memory takes what a replica admits"),
+            None => requests.into_iter().map(forget).collect(),
+        }
+    }
+}
+
+fn forget(request: StoreRequest) -> StoreReply {
+    match request {
+        StoreRequest::Commit { token, .. } => StoreReply::Committed(token),
+        read => panic!("a node without a store was asked for {read:?}"),
     }
 }

@@ -63,7 +63,8 @@ fn histories(cast: &Cast, per_log: usize, missing_per_log: usize) -> (Vec<Node>,
 /// Gives a node operations as if it had found them in its own store.
 fn keep(node: &mut Node, ops: &[Op]) {
     let writes: Vec<_> = ops.iter().map(row_of).collect();
-    node.store.commit(&writes, Durability::Eventual).expect("chains without gaps");
+    let store = node.store.as_mut().expect("nodes that sync have a store");
+    store.commit(&writes, Durability::Eventual).expect("chains without gaps");
     for op in ops {
         assert!(node.replica.restore(&VerifiedOp::from_own_store(op.clone())), "every operation must count");
     }

@@ -163,3 +163,113 @@ fn other_price(attestation: &Attestation) -> Option<Attestation> {
     let (half_width, sources) = (attestation.half_width(), attestation.sources());
     Attestation::new(attestation.feed(), number, half_width, sources, attestation.is_doubtful()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use concurrence_crdt::{Digest, Entry, ForkProof, Time};
+    use concurrence_oracle::{Address, Member, Slot};
+    use concurrence_protocol::decode_proof;
+
+    use super::*;
+
+    struct Liar {
+        actor: Equivocator,
+        registry: Registry,
+        key: SigningKey,
+        evm: k256::ecdsa::SigningKey,
+        first: Vec<Op>,
+    }
+
+    /// An actor, and the first chain of its own operations, which it has not seen.
+    fn liar(len: u64) -> Liar {
+        let (key, evm) = (SigningKey::from([1; 32]), k256::ecdsa::SigningKey::from_slice(&[1; 32]).unwrap());
+        let evm_address = Address::of(evm.verifying_key());
+        let (author, name, peer) = (AuthorKey::of(&key), "a".to_owned(), "p".to_owned());
+        let member = Member { name, author, evm: evm_address, peer, weight: 1 };
+        let network = NetworkId::from_bytes([7; 32]);
+        let registry = Registry::new("test".to_owned(), network, vec![vec![member]]).unwrap();
+        let mut first: Vec<Op> = Vec::new();
+        for seq in 0..len {
+            let declared = Time::from_ms(1_000_000 + seq * 1_000);
+            let stated = Attestation::new("BTC/USD".parse().unwrap(), (5_000, -2), 1, 7, false).unwrap();
+            let draft = BatchDraft::new(Slot::of(declared), Digest::from_bytes([0; 32]), vec![stated]).unwrap();
+            let signatures = draft.digests(&Domain::of(&network), 0).iter().map(|d| sign(d, &evm)).collect();
+            let payload = draft.signed(signatures).unwrap().encode();
+            let prev = first.last().map_or(OpId::ZERO, Op::id);
+            let (log, zero) = (LogKey { author, index: 0 }, Digest::from_bytes([0; 32]));
+            let kind = KIND_PRICE_BATCH;
+            let (epoch, payload_len, payload_hash, refs) = (0, 0, zero, Vec::new());
+            let header = Header { network, log, seq, prev, epoch, declared, kind, payload_len, payload_hash, refs };
+            first.push(Op::sign(header, &payload, &key));
+        }
+        Liar { actor: Equivocator::new(key, evm.clone(), registry.clone()), registry, key, evm, first }
+    }
+
+    fn op_of(frame: &[u8], network: NetworkId) -> Op {
+        let Ok(Frame::Op(bytes)) = Frame::decode(frame) else { panic!("no operation") };
+        Op::decode(&bytes, network).unwrap()
+    }
+
+    #[test]
+    fn victims_get_a_chain_of_their_own_that_is_valid_in_every_signature() {
+        let Liar { mut actor, registry, evm, first, .. } = liar(3);
+        let (network, mut prev) = (registry.network_id(), OpId::ZERO);
+        for op in &first {
+            let frame = Frame::Op(Arc::clone(op.bytes())).encode();
+            assert_eq!(actor.outbound(false, &frame), frame);
+            let second = op_of(&actor.outbound(true, &frame), network);
+            assert_eq!(op_of(&actor.outbound(true, &frame), network), second, "one second story, not many");
+            assert_eq!((second.header().seq, second.header().prev), (op.header().seq, prev));
+            prev = second.id();
+            let batch = PriceBatch::decode(second.payload()).unwrap();
+            let address = Address::of(evm.verifying_key());
+            assert_eq!(batch.verify(&Domain::of(&network), 0, address), Ok(()));
+            assert_eq!(batch.attestations()[0].mantissa(), 5_050);
+            let (ours, theirs) = (op.clone().verify().unwrap(), second.verify().unwrap());
+            assert!(ForkProof::of(&ours.verified_header(), &theirs.verified_header()).is_some());
+        }
+        assert_eq!(actor.positions(), 3);
+        // Others' operations, and what is no operation, pass as they are.
+        for frame in [Frame::Fetch(OpId::ZERO).encode(), Frame::Op([1, 2, 3].into()).encode(), vec![99]] {
+            assert_eq!(actor.outbound(true, &frame), frame);
+        }
+    }
+
+    #[test]
+    fn answers_and_claims_agree_with_the_story_told() {
+        let Liar { mut actor, registry, first, .. } = liar(3);
+        let ops: Vec<_> = first.iter().map(|op| Arc::clone(op.bytes())).collect();
+        let (now, digest) = (Time::from_ms(0), Digest::from_bytes([0; 32]));
+        let delta = Frame::Delta(Delta { now, digest, more: false, proofs: Vec::new(), ops }).encode();
+        let Ok(Frame::Delta(told)) = Frame::decode(&actor.outbound(true, &delta)) else { panic!("no answer") };
+        let second = Op::decode(&told.ops[2], registry.network_id()).unwrap();
+        assert_ne!(second.id(), first[2].id());
+
+        let pull = |head| {
+            let frontier = Frontier { entries: vec![Entry { author: 0, log: 0, len: 3, head }], forked: Vec::new() };
+            Frame::Pull { now, credit: 1, frontier }.encode()
+        };
+        assert_eq!(actor.outbound(true, &pull(first[2].id())), pull(second.id()));
+        assert_eq!(actor.outbound(false, &pull(first[2].id())), pull(first[2].id()));
+        // The engine hears of its own operations only.
+        assert_eq!(actor.inbound(&pull(second.id())), Some(pull(first[2].id())));
+        assert_eq!(actor.inbound(&Frame::Fetch(second.id()).encode()), Some(Frame::Fetch(first[2].id()).encode()));
+    }
+
+    #[test]
+    fn the_engine_behind_it_learns_nothing() {
+        let Liar { mut actor, registry, key, first, .. } = liar(1);
+        let frame = Frame::Op(Arc::clone(first[0].bytes())).encode();
+        let second = actor.outbound(true, &frame);
+        assert_eq!(actor.inbound(&second), None);
+        let ours = first[0].clone().verify().unwrap().verified_header();
+        let theirs = op_of(&second, registry.network_id()).verify().unwrap().verified_header();
+        let proof = ForkProof::of(&ours, &theirs).unwrap().encode();
+        assert_eq!(decode_proof(&proof, registry.network_id()).unwrap().author(), AuthorKey::of(&key));
+        assert_eq!(actor.inbound(&Frame::Proof(proof.clone()).encode()), None);
+        let (now, digest, ops) = (Time::from_ms(0), Digest::from_bytes([0; 32]), vec![Arc::clone(first[0].bytes())]);
+        let answer = Frame::Delta(Delta { now, digest, more: false, proofs: vec![proof], ops });
+        let heard = Frame::Delta(Delta { now, digest, more: false, proofs: Vec::new(), ops: Vec::new() });
+        assert_eq!(actor.inbound(&answer.encode()), Some(heard.encode()));
+    }
+}

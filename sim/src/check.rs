@@ -74,7 +74,8 @@ impl World {
             entry.1.push(node);
         }
         hold(states.len() <= 1, "SYNC-1", || {
-            let all: Vec<_> = states.values().map(|(frontier, nodes)| format!("{nodes:?}: {}", brief(frontier))).collect();
+            let all: Vec<_> =
+                states.values().map(|(frontier, nodes)| format!("{nodes:?}: {}", brief(frontier))).collect();
             format!("{} different states: {}", states.len(), all.join(" | "))
         })
     }
@@ -86,7 +87,9 @@ impl World {
             let Some(engine) = &self.nodes[node].engine else { continue };
             for (&(log, seq), &id) in self.evidence.sent.iter().filter(|((log, _), _)| !misused.contains(&log.author)) {
                 let held = engine.replica().history().id_at(log, seq);
-                hold(held == Some(id), "SYNC-2", || format!("node {node} holds {held:?} at {log:?} {seq}, sent was {id:?}"))?;
+                hold(held == Some(id), "SYNC-2", || {
+                    format!("node {node} holds {held:?} at {log:?} {seq}, sent was {id:?}")
+                })?;
             }
         }
         Ok(())
@@ -98,7 +101,9 @@ impl World {
         let liars = self.nodes.iter().filter(|node| node.actor.as_ref().is_some_and(|actor| actor.positions() > 0));
         let guilty: BTreeSet<_> = liars.map(|node| node.keys.author_key()).chain(self.misused()).collect();
         let seen = Reference::new(&self.evidence.ops, self.registry.network_id()).forked;
-        hold(seen == guilty, "SYNC-3", || format!("both stories of {guilty:?} were to be told, of {seen:?} they were"))?;
+        hold(seen == guilty, "SYNC-3", || {
+            format!("both stories of {guilty:?} were to be told, of {seen:?} they were")
+        })?;
         for node in self.honest() {
             let Some(engine) = &self.nodes[node].engine else { continue };
             let proven: BTreeSet<_> = engine.replica().history().forked().map(|proof| proof.author()).collect();
@@ -133,7 +138,8 @@ impl World {
         let params = ReferenceParams { members, window_ms, max_age_ms, sources_min, width_max_ppm };
         for node in self.honest() {
             let Some(engine) = self.engine(node) else { continue };
-            let held: Vec<_> = engine.replica().history().logs().map(|(log, tail)| (log, tail.len, tail.head)).collect();
+            let held: Vec<_> =
+                engine.replica().history().logs().map(|(log, tail)| (log, tail.len, tail.head)).collect();
             let expected = model.logs.iter().filter_map(|(&log, ops)| Some((log, ops.len() as u64, ops.last()?.id())));
             let expected: Vec<_> = expected.collect();
             hold(held == expected, "CRDT-1", || format!("node {node} admitted {held:?}, the model {expected:?}"))?;
@@ -142,7 +148,10 @@ impl World {
                     let said = plain(&answer);
                     let expected = model.answer(answer.aggregate.feed, wall_ms - back_ms, &params);
                     hold(said == expected, "ORACLE-1", || {
-                        format!("node {node} answers {said:?} for {} {back_ms} ms ago, the model {expected:?}", answer.aggregate.feed)
+                        format!(
+                            "node {node} answers {said:?} for {} {back_ms} ms ago, the model {expected:?}",
+                            answer.aggregate.feed
+                        )
                     })?;
                 }
             }
@@ -165,7 +174,9 @@ impl World {
                 }
                 let (other, expected) = first.get_or_insert((node, answers.clone()));
                 hold(*expected == answers, "ORACLE-1", || {
-                    format!("nodes {other} and {node} answer differently {back_ms} ms ago: {expected:?} and {answers:?}")
+                    format!(
+                        "nodes {other} and {node} answer differently {back_ms} ms ago: {expected:?} and {answers:?}"
+                    )
                 })?;
             }
         }

@@ -10,7 +10,8 @@ pub(crate) struct Dice(ChaCha8Rng);
 impl Dice {
     /// The stream of a seed. Different purposes take different streams, so that one more draw here changes nothing there.
     pub(crate) fn new(seed: u64, purpose: &str) -> Self {
-        let key = blake3::derive_key("concurrence simulator draws", &[&seed.to_be_bytes(), purpose.as_bytes()].concat());
+        let key =
+            blake3::derive_key("concurrence simulator draws", &[&seed.to_be_bytes(), purpose.as_bytes()].concat());
         Self(ChaCha8Rng::from_seed(key))
     }
 

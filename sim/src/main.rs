@@ -21,7 +21,7 @@ struct Args {
     #[arg(long, value_parser = seeds, default_value = "0..20")]
     seeds: Range<u64>,
     /// Nodes, at most a third of which lie.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=12))]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(2..=12))]
     nodes: u64,
     /// Minutes of virtual time with faults.
     #[arg(long, default_value_t = 2)]
@@ -59,7 +59,10 @@ fn main() -> ExitCode {
             }
             Err(_) => {
                 failed += 1;
-                println!("seed {seed} panicked\nto see it again: cargo run -p concurrence-sim -- --seed {seed} --nodes {} --minutes {}", args.nodes, args.minutes);
+                println!(
+                    "seed {seed} panicked\nto see it again: cargo run -p concurrence-sim -- --seed {seed} --nodes {} --minutes {}",
+                    args.nodes, args.minutes
+                );
             }
         }
     }

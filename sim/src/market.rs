@@ -31,7 +31,8 @@ const MILLION: i128 = 1_000_000;
 impl Market {
     pub(crate) fn new(seed: u64) -> Self {
         let units = |dollars: i128| dollars * Price::ONE.units();
-        let dollars = [("BTC", units(27_000)), ("ETH", units(1_700)), ("USDT", units(1)), ("USDC", units(1)), ("USD", units(1))];
+        let dollars =
+            [("BTC", units(27_000)), ("ETH", units(1_700)), ("USDT", units(1)), ("USDC", units(1)), ("USD", units(1))];
         Self { dollars: BTreeMap::from(dollars), walked_s: 0, dice: Dice::new(seed, "market"), is_open: true }
     }
 
@@ -47,8 +48,10 @@ impl Market {
         let (base, quote) = (Price::from_units(*self.dollars.get(base)?), Price::from_units(*self.dollars.get(quote)?));
         let noise = MILLION + i128::from(self.dice.around_zero(VENUE_NOISE_PPM_MAX));
         let seen = base.over(quote).ok()?.scaled(noise, MILLION).ok()?.scaled(factor_ppm, MILLION).ok()?;
-        let (low, high) =
-            (seen.scaled(MILLION - HALF_SPREAD_PPM, MILLION).ok()?, seen.scaled(MILLION + HALF_SPREAD_PPM, MILLION).ok()?);
+        let (low, high) = (
+            seen.scaled(MILLION - HALF_SPREAD_PPM, MILLION).ok()?,
+            seen.scaled(MILLION + HALF_SPREAD_PPM, MILLION).ok()?,
+        );
         let (bid, ask) = if self.is_open { (low, high) } else { (high, low) };
         Some(Quote { bid: Some(bid), ask: Some(ask), last: Some(seen), volume: None, venue_time: None, received })
     }

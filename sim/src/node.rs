@@ -8,7 +8,9 @@ use concurrence_oracle::{
     Address, AggregateParams, ConversionGraph, EXPO_DEFAULT, HOPS_DEFAULT, Member, ObserveParams, Registry, Slot,
     default_feeds, default_legs, sign,
 };
-use concurrence_protocol::{self as protocol, CannotAppend, Now, OwnStart, StoreReply, StoreRequest, Write, decode_proof};
+use concurrence_protocol::{
+    self as protocol, CannotAppend, Now, OwnStart, StoreReply, StoreRequest, Write, decode_proof,
+};
 use concurrence_store::{OwnLog, Store, StoreId, start_state};
 
 use crate::{Equivocator, dice::Dice, disk::Disk, trace::Trace};

@@ -100,6 +100,9 @@ pub struct Failure {
 /// are `ok` again and name who is far off.
 const RECOVERY_MS: u64 = 20_000;
 
+/// Time in which every node has asked its venues again and the last batches are out, in milliseconds: three polls.
+const CLOSING_MS: u64 = 3_000;
+
 const MINUTE_MS: u64 = 60_000;
 
 impl ScenarioConfig {
@@ -193,8 +196,7 @@ impl World {
         let (seed, minutes, nodes) = (config.seed, config.duration_ms / MINUTE_MS, config.roles.len());
         let mut world = Self::new(config);
         world.finish().map_err(|violation| {
-            let command =
-                format!("cargo run -p concurrence-sim -- --seed {seed} --nodes {nodes} --minutes {minutes}");
+            let command = format!("cargo run -p concurrence-sim -- --seed {seed} --nodes {nodes} --minutes {minutes}");
             Failure { seed, minutes, nodes, violation, command }
         })
     }
@@ -209,6 +211,7 @@ impl World {
         }
         self.run_until(self.now_ms() + RECOVERY_MS);
         self.close_market();
+        self.run_until(self.now_ms() + CLOSING_MS);
         let closed_ms = self.now_ms();
         self.check_settles(SETTLE_MS_MAX)?;
         let settle_ms = self.now_ms() - closed_ms;

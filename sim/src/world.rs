@@ -448,8 +448,7 @@ impl World {
         };
         let kind = usize::from(bytes.first().copied().unwrap_or(0)).min(FRAME_KINDS.len() - 1);
         let between_honest = self.nodes[from].is_honest() && self.nodes[to].is_honest();
-        for (counts, traffic) in
-            [(true, &mut self.evidence.frames), (between_honest, &mut self.evidence.honest_frames)]
+        for (counts, traffic) in [(true, &mut self.evidence.frames), (between_honest, &mut self.evidence.honest_frames)]
         {
             traffic[kind].frames += u64::from(counts);
             traffic[kind].bytes += if counts { bytes.len() as u64 } else { 0 };

@@ -208,8 +208,12 @@ fn a_restored_backup_does_not_fork() {
     for (seed, crash_again) in [(12, false), (13, true), (14, true)] {
         let mut config = ScenarioConfig { tick_ms: 1_000, ..ScenarioConfig::calm(seed, 7) };
         config.link.latency_ms = (100, 400);
-        config.faults =
-            vec![(10_000, Fault::Backup(0)), (60_000, Fault::Crash(0)), (65_000, Fault::RestoreBackup(0)), (65_001, Fault::Start(0))];
+        config.faults = vec![
+            (10_000, Fault::Backup(0)),
+            (60_000, Fault::Crash(0)),
+            (65_000, Fault::RestoreBackup(0)),
+            (65_001, Fault::Start(0)),
+        ];
         config.duration_ms = 100_000;
         let mut world = World::new(config);
         world.run_until(65_001);

@@ -40,6 +40,9 @@ impl Args {
             println!("{}", serde_json::to_string(&report)?);
         } else {
             println!("{} verified, {} findings", report.verified, report.findings.len());
+            if report.ok && report.verified == 0 {
+                println!("nothing to verify: no operation is stored in {}", config.data_dir.display());
+            }
             for finding in &report.findings {
                 println!("  {} {}: {}", finding.kind, finding.subject, finding.detail);
             }

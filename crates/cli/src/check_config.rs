@@ -1,8 +1,11 @@
 //! `oracle-node check-config`
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use concurrence_node::{Config, PublicKeys, RegistryFile, Resolved};
+use concurrence_node::{Config, ConfigError, PublicKeys, RegistryFile, Resolved};
 
 /// Tell whether a configuration will run, and with what: every value with its default, every source, every leg. Secrets are not shown.
 #[derive(clap::Args)]
@@ -16,43 +19,51 @@ pub struct Args {
 }
 
 /// Reads and checks a configuration file; relative paths in it begin at its directory.
-pub fn load(path: &PathBuf) -> anyhow::Result<Resolved> {
+pub fn load(path: &Path) -> anyhow::Result<Resolved> {
     let directory = path.parent().map_or_else(PathBuf::new, PathBuf::from);
-    let config = Config::load(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    config.resolve(&directory).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    let named = |error: ConfigError| match error {
+        ConfigError::Io { .. } => anyhow::anyhow!("{error}; name your configuration file with --config"),
+        error => anyhow::anyhow!("{}: {error}", path.display()),
+    };
+    let config = Config::load(path).map_err(named)?;
+    config.resolve(&directory).map_err(named)
 }
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let config = load(&self.config)?;
+        let blockers = blockers(&config);
         let mut warnings = warnings(&config);
         warnings.extend(config.unsupported.iter().map(|source| {
             format!("{} {:?} is not built yet: unsupported, counts as inactive", source.section, source.name)
         }));
         if self.json {
-            println!("{}", json(&config, &warnings));
+            println!("{}", json(&config, &blockers, &warnings));
         } else {
-            print(&config);
+            print(&config, blockers.is_empty());
+            blockers.iter().for_each(|blocker| println!("missing: {blocker}"));
             warnings.iter().for_each(|warning| println!("warning: {warning}"));
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
+/// What the file names and the node cannot start without: a key and a registry.
+fn blockers(config: &Resolved) -> Vec<String> {
+    let key = PublicKeys::load(&config.key_file).err().map(|error| error.to_string());
+    let registry = RegistryFile::load(&config.registry).and_then(|file| file.registry(&config.registry));
+    key.into_iter().chain(registry.err().map(|error| error.to_string())).collect()
+}
+
 /// What will not stop the node from starting here, but should be known.
 fn warnings(config: &Resolved) -> Vec<String> {
     let mut warnings = Vec::new();
-    match PublicKeys::load(&config.key_file) {
-        Err(error) => warnings.push(error.to_string()),
-        Ok(keys) => match RegistryFile::load(&config.registry).and_then(|file| file.registry(&config.registry)) {
-            Err(error) => warnings.push(error.to_string()),
-            Ok(registry) => {
-                let (_, epoch) = registry.newest();
-                if !epoch.members().iter().any(|member| member.author.to_string() == keys.author) {
-                    warnings.push(format!("author {} is not in the registry: the node will only follow", keys.author));
-                }
-            }
-        },
+    let registry = RegistryFile::load(&config.registry).and_then(|file| file.registry(&config.registry));
+    if let (Ok(keys), Ok(registry)) = (PublicKeys::load(&config.key_file), registry) {
+        let (_, epoch) = registry.newest();
+        if !epoch.members().iter().any(|member| member.author.to_string() == keys.author) {
+            warnings.push(format!("author {} is not in the registry: the node will only follow", keys.author));
+        }
     }
     for plan in &config.feeds {
         let priced = plan.graph.legs().iter().filter(|leg| plan.graph.is_price_leg(leg));
@@ -67,7 +78,7 @@ fn warnings(config: &Resolved) -> Vec<String> {
     warnings
 }
 
-fn json(config: &Resolved, warnings: &[String]) -> serde_json::Value {
+fn json(config: &Resolved, blockers: &[String], warnings: &[String]) -> serde_json::Value {
     let feeds: Vec<_> = config.feeds.iter().map(|plan| serde_json::json!({
         "feed": plan.graph.feed().to_string(), "expo": plan.expo,
         "legs": plan.graph.legs().iter().map(|leg| serde_json::json!({
@@ -76,7 +87,7 @@ fn json(config: &Resolved, warnings: &[String]) -> serde_json::Value {
         })).collect::<Vec<_>>(),
     })).collect();
     serde_json::json!({
-        "ok": true, "id": config.id, "feeds": feeds, "warnings": warnings,
+        "ok": true, "id": config.id, "feeds": feeds, "missing": blockers, "warnings": warnings,
         "sources": config.exchanges.iter().map(|e| serde_json::json!({"name": e.name, "symbols": e.symbols, "status": "supported"}))
             .chain(config.unsupported.iter().map(|u| serde_json::json!({"name": u.name, "section": u.section, "status": "unsupported"})))
             .collect::<Vec<_>>(),
@@ -85,8 +96,10 @@ fn json(config: &Resolved, warnings: &[String]) -> serde_json::Value {
     })
 }
 
-fn print(config: &Resolved) {
-    println!("{} will run", config.id);
+fn print(config: &Resolved, starts: bool) {
+    let verdict =
+        if starts { "will run" } else { "is configured, but will not start until what is missing below is there" };
+    println!("{} {verdict}", config.id);
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     println!("peers    listens on {}, dials {} addresses", listen.join(" and "), config.dial.len());
     println!("serves   api and page on {}, metrics on {}", config.api_addr, config.metrics_addr);

@@ -46,7 +46,7 @@ impl Args {
                 urls.iter().for_each(|(name, url)| println!("{name:<10} api_url = \"{url}\""));
                 println!("\nserving until Ctrl-C");
             }
-            tokio::signal::ctrl_c().await?;
+            super::run::told_to_stop().await?;
             for exchange in exchanges {
                 exchange.stop().await;
             }

@@ -54,7 +54,32 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", told(&error));
         ExitCode::FAILURE
     })
+}
+
+/// An error with its causes, each said once: some errors quote their cause in their own text.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = std::io::Error::other("the disk is full");
+        let error = Err::<(), _>(error).context("registry r.toml: the disk is full").context("node-1").unwrap_err();
+        assert_eq!(super::told(&error), "node-1: registry r.toml: the disk is full");
+    }
 }

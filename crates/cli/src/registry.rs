@@ -1,6 +1,9 @@
 //! `oracle-node registry`
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use concurrence_node::{PublicKeys, RegistryFile};
@@ -77,10 +80,12 @@ fn public_keys(path: &PathBuf) -> anyhow::Result<PublicKeys> {
     if let Ok(public) = serde_json::from_str::<PublicKeys>(&text) {
         return Ok(public);
     }
+    let is_key_file = text.contains("\"public\"");
+    anyhow::ensure!(is_key_file, "{} is neither a key file nor what show-pubkey --json prints", path.display());
     Ok(PublicKeys::load(path)?)
 }
 
-fn show(file: &PathBuf, json: bool) -> anyhow::Result<()> {
+fn show(file: &Path, json: bool) -> anyhow::Result<()> {
     let stored = RegistryFile::load(file)?;
     let registry = stored.registry(file)?;
     let (number, epoch) = registry.newest();

@@ -46,14 +46,12 @@ impl Args {
 }
 
 async fn run(config: concurrence_node::Resolved, options: Options) -> anyhow::Result<ExitCode> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let told_to_stop = told_to_stop();
     let mut node = Node::start(config, options).await?;
     eprintln!("running; the page is at http://{}", node.api_addr());
     let exit = tokio::select! {
         exit = node.ended() => exit,
-        _ = interrupt.recv() => Exit::Shutdown,
-        _ = terminate.recv() => Exit::Shutdown,
+        told = told_to_stop => told.map(|()| Exit::Shutdown)?,
     };
     let code = match exit {
         Exit::Shutdown => ExitCode::SUCCESS,
@@ -68,6 +66,16 @@ async fn run(config: concurrence_node::Resolved, options: Options) -> anyhow::Re
     };
     node.shutdown().await;
     Ok(code)
+}
+
+/// Waits for Ctrl-C or SIGTERM. Both are caught from the call on, not only from the first wait.
+pub fn told_to_stop() -> impl Future<Output = anyhow::Result<()>> {
+    let signals = signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
+    async move {
+        let (mut interrupt, mut terminate) = signals?;
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        Ok(())
+    }
 }
 
 /// Logs for people on a terminal, as JSON elsewhere. `RUST_LOG` overrides the level.

@@ -262,10 +262,11 @@ impl Driver {
         self.scribe.event(event, self.clock.now().wall, self.engine.view());
     }
 
-    /// The next position of each own log after these requests.
+    /// The next position of each own log after these requests. Only what this node appends is durable; own operations that peers
+    /// gave back are not, and leave the sidecar as it is: a node that stops while it recovers must recover again.
     fn own_rows(&self, requests: &[StoreRequest]) -> BTreeMap<u8, u64> {
         let commits = requests.iter().filter_map(|request| match request {
-            StoreRequest::Commit { writes, .. } => Some(writes),
+            StoreRequest::Commit { writes, durable: true, .. } => Some(writes),
             _ => None,
         });
         let own = commits.flatten().filter_map(|write| match write {

@@ -43,6 +43,11 @@ pub enum KeyFileError {
     /// A file is there already.
     #[error("{0} exists already; keygen never overwrites a key: choose another name or move it away")]
     Exists(PathBuf),
+    /// There is no such file.
+    #[error(
+        "key file {0} does not exist: restore it from its backup, or make one with `oracle-node keygen --output {0}`"
+    )]
+    Missing(PathBuf),
     /// The file could not be read or written.
     #[error("key file {path}: {source}")]
     Io {
@@ -251,7 +256,10 @@ impl PublicKeys {
 
 fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
     let io = |source| KeyFileError::Io { path: path.to_owned(), source };
-    let meta = fs::metadata(path).map_err(io)?;
+    let meta = fs::metadata(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => KeyFileError::Missing(path.to_owned()),
+        _ => io(source),
+    })?;
     let mode = meta.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Readable { path: path.to_owned(), mode });

@@ -14,13 +14,13 @@ use concurrence_engine::{Engine, EngineConfig, FRESH_LISTEN_MS, META_WATERMARK};
 use concurrence_net::{Broadcast, Limits, Multiaddr, Net, NetConfig, PeerAddr, PeerId};
 use concurrence_oracle::{Registry, Slot, SourceId};
 use concurrence_protocol::{FRAME_LEN_MAX, OwnStart, decode_proof};
-use concurrence_sources::{Budget, PollPolicy, Poller, Source, SourceConfig, Target, Venue};
+use concurrence_sources::{Budget, FetchError, PollPolicy, Poller, Source, SourceConfig, Target, Venue};
 use concurrence_store::{KeyLock, OwnLog, RedbStore, Sidecar, Store, start_state};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     Keys, RegistryFile, Resolved,
@@ -100,9 +100,6 @@ impl Node {
         let peers = Peers::new(&registry, &config.observers, keys.peer_id());
 
         let (net, mut net_events) = Net::start(net_config(&config, &keys, &registry, &peers)).await?;
-        for addr in net.listen_addrs() {
-            info!(%addr, "listening for peers");
-        }
         let sources = sources(&config.exchanges)?;
         scribe.sources = sources.iter().map(|(exchange, source)| (exchange.source, Arc::clone(source))).collect();
 
@@ -113,7 +110,6 @@ impl Node {
             snapshot: snapshots.clone(),
             clock: wall_ms,
         })?;
-        info!(addr = %api.api_addr(), "serving the api and the page");
 
         let (commands, command_rx) = mpsc::channel(COMMANDS_MAX);
         let driver = Driver {
@@ -337,18 +333,22 @@ fn net_config(config: &Resolved, keys: &Keys, registry: &Registry, peers: &Peers
 
 /// The exchanges, ready to be asked.
 pub(crate) fn sources(exchanges: &[ExchangeSource]) -> anyhow::Result<Vec<(ExchangeSource, Arc<Source>)>> {
-    let clock: concurrence_sources::Clock = Arc::new(|| concurrence_crdt::Time::from_ms(wall_ms()));
     let make = |exchange: &ExchangeSource| {
-        let venue: Venue = exchange.name.parse().map_err(|_| anyhow::anyhow!("unknown venue {:?}", exchange.name))?;
-        let url = exchange.api_url.clone().unwrap_or_else(|| public_url(venue).to_owned());
-        let budget =
-            exchange.requests_per_minute.map(|per_minute| Budget { per_minute, burst: per_minute.div_ceil(60) });
-        let timeout = Duration::from_millis(exchange.timeout_ms);
-        let config = SourceConfig { timeout, budget, ..SourceConfig::new(venue, url) };
-        let source = Source::new(config, Arc::clone(&clock)).with_context(|| format!("source {}", exchange.name))?;
+        let source = source(exchange).with_context(|| format!("source {}", exchange.name))?;
         Ok((exchange.clone(), Arc::new(source)))
     };
     exchanges.iter().map(make).collect()
+}
+
+/// One exchange, ready to be asked.
+pub(crate) fn source(exchange: &ExchangeSource) -> anyhow::Result<Source> {
+    let clock: concurrence_sources::Clock = Arc::new(|| concurrence_crdt::Time::from_ms(wall_ms()));
+    let venue: Venue = exchange.name.parse().map_err(|_| anyhow::anyhow!("unknown venue {:?}", exchange.name))?;
+    let url = exchange.api_url.clone().unwrap_or_else(|| public_url(venue).to_owned());
+    let budget = exchange.requests_per_minute.map(|per_minute| Budget { per_minute, burst: per_minute.div_ceil(60) });
+    let timeout = Duration::from_millis(exchange.timeout_ms);
+    let config = SourceConfig { timeout, budget, ..SourceConfig::new(venue, url) };
+    Ok(Source::new(config, clock)?)
 }
 
 /// A venue's public market data, from its documentation.
@@ -375,6 +375,10 @@ async fn poll(exchange: ExchangeSource, source: Arc<Source>, commands: mpsc::Sen
                 if commands.send(Command::Quote(id, polled.symbol, quote)).await.is_err() {
                     break;
                 }
+            }
+            // Nothing was sent: what came before has been told.
+            Err(error @ (FetchError::BreakerOpen(_) | FetchError::Waiting(_) | FetchError::Budget(_))) => {
+                debug!(source = exchange.name, symbol = polled.symbol, %error, "not asked");
             }
             Err(error) => warn!(source = exchange.name, symbol = polled.symbol, %error, "no quote"),
         }

@@ -11,6 +11,11 @@ use crate::PublicKeys;
 /// Why a registry file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryFileError {
+    /// There is no such file.
+    #[error(
+        "registry {0} does not exist: copy it from another member of the network, or begin one with `oracle-node registry init`"
+    )]
+    Missing(PathBuf),
     /// The file could not be read or written.
     #[error("registry {path}: {source}")]
     Io {
@@ -122,7 +127,11 @@ impl RegistryFile {
     pub fn load(path: &Path) -> Result<Self, RegistryFileError> {
         let io = |source| RegistryFileError::Io { path: path.to_owned(), source };
         let syntax = |detail: String| RegistryFileError::Syntax { path: path.to_owned(), detail };
-        let len = std::fs::metadata(path).map_err(io)?.len();
+        let missing = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => RegistryFileError::Missing(path.to_owned()),
+            _ => io(error),
+        };
+        let len = std::fs::metadata(path).map_err(missing)?.len();
         if len > REGISTRY_LEN_MAX {
             return Err(syntax(format!("{len} bytes, at most {REGISTRY_LEN_MAX} are read")));
         }
@@ -147,6 +156,9 @@ impl RegistryFile {
     pub fn registry(&self, path: &Path) -> Result<Registry, RegistryFileError> {
         let syntax = |detail: &str| RegistryFileError::Syntax { path: path.to_owned(), detail: detail.to_owned() };
         let id: [u8; 32] = bytes(&self.network_id).ok_or_else(|| syntax("network_id is not 64 hex digits"))?;
+        if self.epochs.iter().all(|epoch| epoch.members.is_empty()) {
+            return Err(syntax("has no members yet: add them with `oracle-node registry add`"));
+        }
         let member = |entry: &MemberEntry| {
             let value =
                 |detail: String| RegistryFileError::Value { path: path.to_owned(), member: entry.name.clone(), detail };

@@ -69,6 +69,8 @@ impl Scribe {
                 self.admitted(op, now, view);
             }
             Event::Published(_) => count(&mut self.counters.attestations, "published"),
+            Event::Withheld(why) => count(&mut self.counters.attestations, cannot_append_word(*why)),
+            Event::NothingToPublish => count(&mut self.counters.attestations, "nothing_to_publish"),
             Event::Convicted(author) => {
                 count(&mut self.counters.ops, "author_convicted");
                 self.recent.retain(|(_, a, _), _| a != author);
@@ -231,7 +233,9 @@ impl Scribe {
 
     fn local_view(&self, observation: &Observation, expo: i8) -> dto::LocalView {
         let own = observation.outcome.as_ref().ok();
-        let legs = observation.legs.legs.iter().filter_map(|leg| {
+        // Conversion rates are no prices of the feed.
+        let priced = observation.legs.legs.iter().filter(|leg| leg.verdict != Verdict::Rate);
+        let legs = priced.filter_map(|leg| {
             let price = leg.converted?;
             let deviation = own.and_then(|o| price.deviation_ppm(o.price).map(|d| (d, price < o.price)));
             Some(dto::LegView {
@@ -492,6 +496,7 @@ const fn cannot_append_word(why: CannotAppend) -> &'static str {
         CannotAppend::Clock(_) => "clock_off",
         CannotAppend::NoLog => "no_log",
         CannotAppend::Forked => "forked",
+        CannotAppend::KeyInUse => "key_in_use",
     }
 }
 

@@ -3,6 +3,7 @@
 mod liar;
 mod network;
 mod screen;
+mod statuses;
 mod verdict;
 
 use std::{
@@ -62,6 +63,8 @@ const CUT: Duration = Duration::from_secs(2);
 const HEAL: Duration = Duration::from_secs(9);
 /// Sizes of the smaller side, in turn: 6|1, 5|2, 3|4.
 const SMALL_SIDES: [usize; 3] = [1, 2, 3];
+/// Ctrl-C or SIGTERM before the end, by the shells' convention of 128 and the number of SIGINT.
+const EXIT_STOPPED: u8 = 130;
 /// How long the nodes may take to become equal after the venues closed, quotes having to age out first.
 const SETTLE: Duration = Duration::from_secs(20);
 
@@ -71,8 +74,15 @@ impl Args {
             crate::run::log_to_stderr(level);
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let verdict = runtime.block_on(self.play())?;
+        // Told to stop, it stops at once: keys and stores are in a temporary directory, so nothing can be lost.
+        let verdict = runtime.block_on(async {
+            tokio::select! { verdict = self.play() => verdict.map(Some), stopped = crate::run::told_to_stop() => stopped.map(|()| None) }
+        })?;
         runtime.shutdown_background();
+        let Some(verdict) = verdict else {
+            eprintln!("\nstopped before the end: no verdict");
+            return Ok(ExitCode::from(EXIT_STOPPED));
+        };
         verdict.print(self.json);
         Ok(if verdict.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -90,22 +100,21 @@ impl Args {
         let mut screen = Screen::new(self.json, &network);
         let mut verdict = Verdict::new(&network);
         let started = Instant::now();
-        let mut stage = Stage { cycle: u32::MAX, sides: vec![0; NODES] };
+        let mut stage = Stage { cycle: u32::MAX, cut_at: Duration::ZERO, sides: vec![0; NODES] };
         while started.elapsed() < Duration::from_secs(self.duration) {
             stage
                 .follow(started.elapsed(), Duration::from_secs(self.duration), &network, &mut dice, &mut verdict)
                 .await;
-            verdict.sample(&network);
+            verdict.sample(&network, stage.cut(started.elapsed()));
             screen.draw(started.elapsed(), &stage.sides, &network, &verdict);
-            let pause = tokio::time::sleep(Duration::from_millis(200));
-            tokio::select! { () = pause => {}, _ = tokio::signal::ctrl_c() => break }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         verdict.healed(&network, &stage.sides);
         network.heal().await;
         network.close_venues();
+        screen.say("the venues close; prices age out, and all honest nodes must come to hold the same history");
         verdict.settle(&network, SETTLE).await?;
         screen.draw(started.elapsed(), &[0; NODES], &network, &verdict);
-        screen.close();
         network.stop().await;
         Ok(verdict)
     }
@@ -115,11 +124,19 @@ impl Args {
 struct Stage {
     /// The cycle whose partition was last opened; `u32::MAX` before the first.
     cycle: u32,
+    /// When it was opened, from the start.
+    cut_at: Duration,
     /// Which side each node is on.
     sides: Vec<usize>,
 }
 
 impl Stage {
+    /// The sides, and how long the network has been cut; `None` while it is whole.
+    fn cut(&self, elapsed: Duration) -> Option<(&[usize], Duration)> {
+        let is_cut = self.sides.iter().any(|&side| side != 0);
+        is_cut.then(|| (self.sides.as_slice(), elapsed.saturating_sub(self.cut_at)))
+    }
+
     /// Opens and heals partitions when their time has come.
     async fn follow(
         &mut self,
@@ -131,10 +148,10 @@ impl Stage {
     ) {
         let cycle = u32::try_from(elapsed.as_secs() / CYCLE.as_secs()).unwrap_or(u32::MAX - 1);
         let within = elapsed.saturating_sub(CYCLE * cycle);
-        let is_cut = self.sides.iter().any(|&side| side != 0);
+        let is_cut = self.cut(elapsed).is_some();
         let is_time = (CUT..HEAL).contains(&within) && CYCLE * cycle + HEAL <= duration;
         if is_time && self.cycle != cycle {
-            self.cycle = cycle;
+            (self.cycle, self.cut_at) = (cycle, elapsed);
             self.sides = sides(SMALL_SIDES[cycle as usize % SMALL_SIDES.len()], dice);
             verdict.cut(network);
             network.partition(&self.sides).await;

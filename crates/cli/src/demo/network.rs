@@ -37,6 +37,13 @@ pub struct Member {
     pub node: Node,
 }
 
+impl Member {
+    /// `1` to `7`.
+    pub fn number(&self) -> String {
+        self.name.trim_start_matches("node-").to_owned()
+    }
+}
+
 /// The whole demo network.
 pub struct Network {
     /// Its nodes.
@@ -88,7 +95,11 @@ impl Network {
             let venues = if role == Role::High { &high } else { &honest };
             let port = if n == 0 { plan.page_port } else { 0 };
             let home = directory.path().join(format!("node-{}", n + 1));
-            let config = write_config(&home, n + 1, keys, venues, plan, port)?;
+            let mut config = write_config(&home, n + 1, keys, venues, plan, port)?;
+            if role == Role::High {
+                // A liar has no doubts: a price 20 % off is where an honest node begins to mark its own as doubtful.
+                config.submission.observe.move_max_ppm = u64::MAX;
+            }
             let options = Options { fresh_listen_ms: 0, ..options(role, keys, &registry, &registry_path, n)? };
             let node = Node::start(config, options).await.with_context(|| format!("node-{}", n + 1))?;
             let public = keys.public();
@@ -209,6 +220,6 @@ fn options(role: Role, keys: &Keys, registry: &RegistryFile, path: &Path, n: usi
     let others = registry.epochs.iter().flat_map(|epoch| &epoch.members).enumerate();
     // Every other node is told the second history.
     let victims: BTreeSet<PeerId> =
-        others.filter(|(m, _)| (m + n) % 2 == 0).filter_map(|(_, m)| m.peer.parse().ok()).collect();
+        others.filter(|(m, _)| (m + n).is_multiple_of(2)).filter_map(|(_, m)| m.peer.parse().ok()).collect();
     Ok(Options { transport: Box::new(move |net| Box::new(TwoFaced::new(net, actor, victims))), ..Options::default() })
 }

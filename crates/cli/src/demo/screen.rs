@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
-use comfy_table::{Cell, Color, Table, presets::UTF8_BORDERS_ONLY};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets::NOTHING};
 use concurrence_node::api::{FeedStatus, Snapshot};
+use concurrence_oracle::Price;
 use crossterm::{cursor, queue, terminal};
 
 use super::{
@@ -22,6 +23,23 @@ pub struct Screen {
     next_line_at: Duration,
     page: String,
 }
+
+/// Titles of the table's columns. With the longest cells they take 98 columns of a terminal.
+const COLUMNS: [(&str, CellAlignment); 10] = [
+    ("node", CellAlignment::Left),
+    ("side", CellAlignment::Left),
+    ("BTC/USD", CellAlignment::Right),
+    ("status", CellAlignment::Left),
+    ("bps", CellAlignment::Right),
+    ("weight", CellAlignment::Right),
+    ("peers", CellAlignment::Right),
+    ("ops", CellAlignment::Right),
+    ("history", CellAlignment::Left),
+    ("has proven", CellAlignment::Left),
+];
+/// Width of a terminal that does not tell its own, and the least the table is squeezed into.
+const WIDTH: u16 = 100;
+const WIDTH_MIN: u16 = 60;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(1);
@@ -43,35 +61,28 @@ impl Screen {
         }
     }
 
-    pub fn close(&mut self) {
-        self.lines = 0;
+    /// A line below the table, drawn over by the next table.
+    pub fn say(&mut self, text: &str) {
+        eprintln!("{text}");
+        self.lines += u16::from(self.lines > 0);
     }
 
     fn table(&mut self, elapsed: Duration, sides: &[usize], network: &Network, verdict: &Verdict) {
         let mut table = Table::new();
-        table.load_style(UTF8_BORDERS_ONLY);
-        table.set_header([
-            "node",
-            "side",
-            "BTC/USD",
-            "status",
-            "off (bps)",
-            "weight",
-            "peers",
-            "ops",
-            "history",
-            "has proven",
-        ]);
+        // Cells that do not fit are wrapped by the table: a line wrapped by the terminal would spoil the drawing over it.
+        let width = terminal::size().map_or(WIDTH, |(columns, _)| columns.max(WIDTH_MIN));
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        table.set_header(COLUMNS.map(|(title, _)| Cell::new(title).add_attribute(Attribute::Bold)));
+        for (column, (_, alignment)) in table.column_iter_mut().zip(COLUMNS) {
+            column.set_padding((0, 2)).set_cell_alignment(alignment);
+        }
         for (n, member) in network.members.iter().enumerate() {
             table.add_row(row(network, member, sides[n]));
         }
-        let now = reference(network).map_or_else(|| "-".to_owned(), |r| format!("{:.11}", r.to_string()));
-        let worst = verdict.error_bps();
-        let state = describe(sides);
+        let now = reference(network).map_or_else(|| "-".to_owned(), cents);
+        let (seconds, state, worst) = (elapsed.as_secs(), describe(sides), verdict.error_bps().max);
         let text = format!(
-            "{table}\n{:>4} s  {state}  reference {now}  ok answers within {:.1} bps\npage {}\n",
-            elapsed.as_secs(),
-            worst.max,
+            "\n{table}\n\n{seconds:>3} s   {state:<7}   reference {now}   worst ok answer so far {worst:.1} bps off\nthe page: {}\n",
             self.page
         );
         let mut out = std::io::stderr().lock();
@@ -113,27 +124,33 @@ fn row(network: &Network, member: &Member, side: usize) -> Vec<Cell> {
 /// What the audience may know and the nodes are not told.
 fn label(member: &Member) -> String {
     match member.role {
-        Role::Honest => member.name.clone(),
-        Role::High => format!("{} (20 % high)", member.name),
-        Role::Equivocator => format!("{} (two histories)", member.name),
+        Role::Honest => member.number(),
+        Role::High => format!("{} 20 % high", member.number()),
+        Role::Equivocator => format!("{} two histories", member.number()),
     }
 }
 
-/// Whom a node's own findings accuse, by name.
+/// Whom a node's own findings accuse, by number.
 fn proven(network: &Network, snapshot: &Snapshot) -> String {
-    let name = |author: &str| {
+    let number = |author: &str| {
         let member = network.members.iter().find(|m| m.author == author);
-        member.map_or_else(|| author.to_owned(), |m| m.name.clone())
+        member.map_or_else(|| author.to_owned(), Member::number)
     };
-    let accusations: Vec<_> = snapshot.anomalies.iter().map(|a| format!("{} {}", a.kind, name(&a.oracle))).collect();
+    let accusations: Vec<_> = snapshot.anomalies.iter().map(|a| format!("{} {}", a.kind, number(&a.oracle))).collect();
     accusations.join(", ")
 }
 
 fn price_text(snapshot: &Snapshot) -> String {
     let Some(answer) = snapshot.feeds.first().map(|feed| &feed.price) else { return "-".to_owned() };
-    let price =
-        answer.price.as_ref().and_then(|p| concurrence_oracle::Price::parse(&format!("{p}e{}", answer.expo)).ok());
-    price.map_or_else(|| "-".to_owned(), |p| format!("{:.8}", p.to_string()))
+    let price = answer.price.as_ref().and_then(|p| Price::parse(&format!("{p}e{}", answer.expo)).ok());
+    price.map_or_else(|| "-".to_owned(), cents)
+}
+
+/// A price cut off after two decimals, for a column.
+fn cents(price: Price) -> String {
+    let text = price.to_string();
+    let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
+    format!("{whole}.{decimals:0<2.2}")
 }
 
 fn describe(sides: &[usize]) -> String {
@@ -158,6 +175,18 @@ fn line(elapsed: Duration, sides: &[usize], network: &Network) {
         .collect();
     let first = network.members.iter().find(|m| m.role == Role::Honest).map(newest);
     let accused = first.map(|snapshot| proven(network, &snapshot)).unwrap_or_default();
-    let now = reference(network).map_or_else(|| "-".to_owned(), |r| format!("{:.8}", r.to_string()));
+    let now = reference(network).map_or_else(|| "-".to_owned(), cents);
     eprintln!("{:>3}s {:<8} ref {now}  {}  [{accused}]", elapsed.as_secs(), describe(sides), nodes.join(" "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_have_two_decimals() {
+        for (price, shown) in [("20415.2", "20415.20"), ("20417.179", "20417.17"), ("3", "3.00")] {
+            assert_eq!(cents(Price::parse(price).unwrap()), shown);
+        }
+    }
 }

@@ -11,13 +11,17 @@ use concurrence_node::api::{FeedStatus, Snapshot};
 use concurrence_oracle::Price;
 use serde::Serialize;
 
-use super::network::{Member, Network, Role};
+use super::{
+    network::{Member, Network, Role},
+    statuses::{Statuses, Tally},
+};
 
 /// The findings of one run.
 pub struct Verdict {
     nodes: usize,
     honest: usize,
     errors_bps: Vec<f64>,
+    statuses: Statuses,
     lens_at_cut: Vec<u64>,
     /// Sides of partitions in which some node wrote nothing.
     silent_sides: Vec<String>,
@@ -56,6 +60,7 @@ struct Line<'a> {
     ops: u64,
     error_bps: ErrorBps,
     silent_sides: &'a [String],
+    statuses: &'a Tally,
     passed: bool,
 }
 
@@ -78,6 +83,7 @@ impl Verdict {
             nodes: network.members.len(),
             honest: of_role(Role::Honest).len(),
             errors_bps: Vec::new(),
+            statuses: Statuses::default(),
             lens_at_cut: Vec::new(),
             silent_sides: Vec::new(),
             converged: false,
@@ -88,8 +94,11 @@ impl Verdict {
         }
     }
 
-    /// Measures every honest node's `ok` answers against the reference.
-    pub fn sample(&mut self, network: &Network) {
+    /// Measures every honest node's `ok` answers against the reference, and its status against the side it is on, if the network is cut.
+    pub fn sample(&mut self, network: &Network, cut: Option<(&[usize], Duration)>) {
+        if let Some((sides, cut_for)) = cut {
+            self.statuses.sample(network, sides, cut_for);
+        }
         for member in honest(network) {
             self.errors_bps.extend(error_bps(network, &newest(member)));
         }
@@ -97,6 +106,7 @@ impl Verdict {
 
     /// A partition opens.
     pub fn cut(&mut self, network: &Network) {
+        self.statuses.cut(network);
         self.lens_at_cut = network.members.iter().map(own_len).collect();
     }
 
@@ -189,6 +199,9 @@ impl Verdict {
             "  answers marked ok were at most {:.1} bps from the reference (p99 {:.1})",
             error_bps.max, error_bps.p99
         );
+        let Tally { sampled, wrong, first_wrong } = self.statuses.tally();
+        eprintln!("  {} of {sampled} statuses seen in partitions were what the side's weight allows", sampled - wrong);
+        first_wrong.iter().for_each(|first| eprintln!("    {first}"));
         for silent in &self.silent_sides {
             eprintln!("  WROTE NOTHING during a partition: {silent}");
         }
@@ -205,6 +218,7 @@ impl Verdict {
                 ops: self.ops,
                 error_bps,
                 silent_sides: &self.silent_sides,
+                statuses: self.statuses.tally(),
                 passed: self.passed(),
             };
             println!("{}", serde_json::to_string(&line).unwrap_or_default());

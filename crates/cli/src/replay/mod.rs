@@ -84,7 +84,9 @@ struct Setting {
     seed: u64,
     /// The first minute's beginning, milliseconds since the epoch.
     from_ms: u64,
+    /// How many minutes, at least one.
     minutes: u64,
+    /// Time between a node's polls, and between its batches.
     tick_ms: u64,
     poll_loss_percent: u8,
     frame_loss_percent: u8,
@@ -182,8 +184,8 @@ fn replay(tape: &Tape, setting: &Setting) -> anyhow::Result<Report> {
             measured.unanswered
         );
     }
-    let (is_converged, digest) = network.settle();
-    report::report(&network, setting, &measured, (is_converged, digest))
+    let settled = network.settle();
+    report::report(&network, setting, &measured, settled)
 }
 
 /// What was measured on the way.

@@ -58,10 +58,11 @@ impl History {
         if self.forked.contains_key(&header.log.author) {
             return Place::Forked;
         }
-        match self.id_at(header.log, header.seq) {
+        let log = self.logs.get(&header.log);
+        match log.and_then(|log| log.id_at(header.seq)) {
             Some(held) if held == id => Place::Held,
             Some(_) => Place::Conflict,
-            None if self.tail(header.log).precedes(header) => Place::Next,
+            None if log.map_or(Tail::EMPTY, |log| log.tail).precedes(header) => Place::Next,
             None => Place::Ahead,
         }
     }
@@ -104,7 +105,7 @@ impl History {
 
     /// The admitted operation at a position.
     pub fn id_at(&self, log: LogKey, seq: u64) -> Option<OpId> {
-        self.logs.get(&log)?.ids.get(usize::try_from(seq).ok()?).copied()
+        self.logs.get(&log)?.id_at(seq)
     }
 
     /// All logs with an admitted operation, ascending, and their ends.
@@ -166,5 +167,11 @@ impl History {
             ops += log.tail.len;
         }
         assert_eq!(ops, self.ops, "CRDT-2: count of operations");
+    }
+}
+
+impl Log {
+    fn id_at(&self, seq: u64) -> Option<OpId> {
+        self.ids.get(usize::try_from(seq).ok()?).copied()
     }
 }

@@ -103,7 +103,11 @@ impl Header {
 
     /// `BLAKE3(domain, header bytes)`: what is signed and what others refer to.
     pub fn id(&self) -> OpId {
-        OpId::from_bytes(*hash(Self::ID_DOMAIN, &self.encode()).as_bytes())
+        Self::id_of(&self.encode())
+    }
+
+    fn id_of(encoded: &[u8]) -> OpId {
+        OpId::from_bytes(*hash(Self::ID_DOMAIN, encoded).as_bytes())
     }
 
     /// The canonical bytes.
@@ -198,8 +202,12 @@ impl SignedHeader {
 
     /// Reads what [`encode`](Self::encode) wrote.
     pub fn read(reader: &mut Reader<'_>, network: NetworkId) -> Result<Self, OpError> {
+        let mut start = reader.clone();
         let header = Header::read(reader, network)?;
-        Ok(Self::join(header, Signature::from_bytes(reader.array()?)))
+        // There is one form: the bytes read are those that the header encodes to, so they need not be made again.
+        let id = Header::id_of(start.slice(reader.offset() - start.offset())?);
+        debug_assert_eq!(id, header.id());
+        Ok(Self { header, id, signature: Signature::from_bytes(reader.array()?) })
     }
 
     /// Verifies the signature.
@@ -239,6 +247,16 @@ impl Op {
 
     /// Reads one whole operation.
     pub fn decode(bytes: &[u8], network: NetworkId) -> Result<Self, OpError> {
+        Ok(Self { signed: Self::read(bytes, network)?, bytes: bytes.into() })
+    }
+
+    /// Reads one whole operation from bytes that are shared already: they are kept, not copied.
+    pub fn decode_shared(bytes: Arc<[u8]>, network: NetworkId) -> Result<Self, OpError> {
+        Ok(Self { signed: Self::read(&bytes, network)?, bytes })
+    }
+
+    /// Reads the header and checks that the payload behind it is the promised one.
+    fn read(bytes: &[u8], network: NetworkId) -> Result<SignedHeader, OpError> {
         let mut reader = Reader::new(bytes);
         let signed = SignedHeader::read(&mut reader, network)?;
         let payload = reader.slice(signed.header.payload_len as usize)?;
@@ -246,7 +264,7 @@ impl Op {
         if Digest::from_bytes(*blake3::hash(payload).as_bytes()) != signed.header.payload_hash {
             return Err(OpError::PayloadHash);
         }
-        Ok(Self { signed, bytes: bytes.into() })
+        Ok(signed)
     }
 
     /// The header and its signature.

@@ -24,6 +24,8 @@ pub struct Engine {
     view: View,
     publisher: Publisher,
     next_look_ms: u64,
+    /// Why the last batch found no place in a log, if it found none.
+    no_place: Option<CannotAppend>,
     outbox: VecDeque<Output>,
 }
 
@@ -117,6 +119,10 @@ pub enum Event {
     Admitted(VerifiedOp),
     /// An own batch was made.
     Published(Slot),
+    /// A tick passed without a batch: the node may not append.
+    Withheld(CannotAppend),
+    /// A tick passed without a batch: no feed is good enough.
+    NothingToPublish,
     /// An author is proven forked.
     Convicted(AuthorKey),
     /// Something a peer sent was refused.
@@ -155,6 +161,7 @@ impl Engine {
             view: View::new(config.registry, feeds, config.aggregation),
             publisher: Publisher::new(config.feeds, config.submission, watermark, first_tick_ms),
             next_look_ms: now.mono_ms,
+            no_place: None,
             outbox: VecDeque::new(),
         }
     }
@@ -228,7 +235,7 @@ impl Engine {
 
     /// Why this node does not append now, if it does not. A batch being made durable is no reason.
     pub fn cannot_append(&self) -> Option<CannotAppend> {
-        self.replica.may_append().err().filter(|&why| why != CannotAppend::Busy)
+        self.replica.may_append().err().filter(|&why| why != CannotAppend::Busy).or(self.no_place)
     }
 
     fn drive_replica(&mut self, now: Now, input: protocol::Input) {
@@ -296,12 +303,14 @@ impl Engine {
     fn begin_batch(&mut self, now: Now) {
         // A batch that is stuck (a key holder that does not answer) is dropped: its slot is marked and never used again.
         self.publisher.stage = Stage::Idle;
-        if self.replica.may_append().is_err() {
-            return;
+        if let Err(why) = self.replica.may_append() {
+            return self.emit(Output::Event(Event::Withheld(why)));
         }
         let answers = self.answers(now.wall);
         self.look(now.wall, &answers);
-        let Some(draft) = self.publisher.draft(now.wall) else { return };
+        let Some(draft) = self.publisher.draft(now.wall) else {
+            return self.emit(Output::Event(Event::NothingToPublish));
+        };
         let token = self.replica.new_token();
         let value = self.publisher.watermark.number().to_be_bytes().to_vec();
         let writes = vec![Write::Meta { key: META_WATERMARK, value }];
@@ -326,7 +335,9 @@ impl Engine {
         let Stage::SigningGroups(draft) = std::mem::replace(&mut self.publisher.stage, Stage::Idle) else { return };
         let Ok(batch) = draft.batch.signed(signatures) else { return };
         let payload = batch.encode();
-        let Ok(header) = self.replica.next_header(KIND_PRICE_BATCH, &payload, draft.declared) else { return };
+        let placed = self.replica.next_header(KIND_PRICE_BATCH, &payload, draft.declared);
+        self.no_place = placed.as_ref().err().copied();
+        let Ok(header) = placed else { return };
         let id = header.id();
         self.publisher.stage = Stage::SigningOp(Box::new(header), payload);
         self.emit(Output::Sign(SignRequest::Op(id)));

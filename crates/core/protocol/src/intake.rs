@@ -5,7 +5,8 @@ use std::sync::Arc;
 use concurrence_crdt::{AuthorKey, Bucket, ForkProof, Invalid, Op, OpId, Place, Reader, SignedHeader, VerifiedOp};
 
 use crate::{
-    Event, Frame, Now, Output, Peer, Replica, StoreRequest, Verdict, Write, frame::decode_proof, session::PullCause,
+    Event, Frame, Now, Output, Peer, Replica, StoreRequest, Verdict, WAITING_OPS_MAX, Write, frame::decode_proof,
+    session::PullCause,
 };
 
 /// Why something a peer sent was refused. Nothing changed by it.
@@ -73,17 +74,21 @@ const VERIFY_BATCH: usize = 64;
 
 impl Replica {
     /// One operation, alone in its frame.
-    pub(crate) fn take_op(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
+    pub(crate) fn take_op(&mut self, peer: Peer, bytes: Arc<[u8]>) -> Verdict {
         let op = match self.decode(bytes) {
             Ok(op) => op,
             Err(reason) => return self.refuse(peer, reason),
         };
+        let (log, seq, id) = (op.header().log, op.header().seq, op.id());
         match op.verify() {
             Ok(op) => match self.place_verified(op) {
                 Placed::Invalid => self.refuse(peer, Reason::Invalid),
                 Placed::Ahead => {
                     self.pull(peer, PullCause::Gap);
-                    Verdict::Accept
+                    // No quota bounds what stands far ahead: it is not spread. Near its log's end there are few positions, and
+                    // a second operation at one of them is a fork.
+                    let is_near = seq - self.history.tail(log).len < WAITING_OPS_MAX as u64;
+                    if is_near && self.ahead.contains(log, seq, id) { Verdict::Accept } else { Verdict::Ignore }
                 }
                 // No quota bounds what declares the future: it waits here and is not spread.
                 Placed::Held => Verdict::Ignore,
@@ -99,7 +104,7 @@ impl Replica {
         for chunk in encoded.chunks(VERIFY_BATCH) {
             let mut ops = Vec::with_capacity(chunk.len());
             for bytes in chunk {
-                match self.decode(bytes) {
+                match self.decode(Arc::clone(bytes)) {
                     Ok(op) => ops.push(op),
                     Err(reason) => {
                         self.refuse(peer, reason);
@@ -123,8 +128,8 @@ impl Replica {
     }
 
     /// Everything that can be told without verifying a signature.
-    fn decode(&mut self, bytes: &[u8]) -> Result<Op, Reason> {
-        let op = Op::decode(bytes, self.config.network).map_err(|error| match error {
+    fn decode(&mut self, bytes: Arc<[u8]>) -> Result<Op, Reason> {
+        let op = Op::decode_shared(bytes, self.config.network).map_err(|error| match error {
             concurrence_crdt::OpError::OtherNetwork(_) | concurrence_crdt::OpError::Version(_) => Reason::OtherNetwork,
             _ => Reason::Encoding,
         })?;
@@ -218,6 +223,10 @@ impl Replica {
 
     /// An own operation became durable.
     pub(crate) fn admit_own(&mut self, op: VerifiedOp) {
+        // Sent now, it could stand at a position that the other process took: nobody has seen it, so nobody shall.
+        if self.own.is_in_use() {
+            return;
+        }
         let admitted: Result<(), Invalid> = self.history.admit(&op);
         if admitted.is_err() || self.history.proof(&op.op().header().log.author).is_some() {
             return;

@@ -30,16 +30,16 @@ pub struct OwnLog {
 #[derive(Clone, Debug)]
 enum State {
     Append,
+    /// Another process writes with the key: nothing is appended any more.
+    InUse,
     Listen {
         until_mono_ms: u64,
     },
     Recover {
         /// Members that sent everything they hold beyond our frontier.
         answered: BTreeSet<AuthorKey>,
-        /// Whether that is more than two thirds of the weight.
-        is_enough: bool,
-        /// Until when a key that was thought fresh listens all the same: another process may be writing with it.
-        until_mono_ms: u64,
+        /// From when answers count: another process may be writing with the key, and what it wrote since we started tells.
+        from_mono_ms: u64,
     },
 }
 
@@ -53,7 +53,7 @@ impl OwnLog {
         let state = match start {
             OwnStart::Append => State::Append,
             OwnStart::Fresh => State::Listen { until_mono_ms: now.mono_ms.saturating_add(fresh_listen_ms) },
-            OwnStart::Recover => State::recover(now.mono_ms),
+            OwnStart::Recover => State::recover(now.mono_ms.saturating_add(fresh_listen_ms)),
         };
         Self { state, started: now.wall }
     }
@@ -65,41 +65,44 @@ impl OwnLog {
 
     /// Ends listening when its time has come.
     pub fn on_time(&mut self, now: Now) {
-        match self.state {
-            State::Listen { until_mono_ms } | State::Recover { is_enough: true, until_mono_ms, .. }
-                if now.mono_ms >= until_mono_ms =>
-            {
-                self.state = State::Append;
-            }
-            _ => {}
+        if matches!(self.state, State::Listen { until_mono_ms } if now.mono_ms >= until_mono_ms) {
+            self.state = State::Append;
         }
     }
 
     /// An own operation came from a peer. Returns whether that means that the key is in use elsewhere.
     pub fn found_own_op(&mut self, declared: Time) -> bool {
-        match self.state {
-            State::Append => return true,
-            State::Listen { until_mono_ms } => self.state = State::recover(until_mono_ms),
-            State::Recover { .. } => {}
+        let is_appending = matches!(self.state, State::Append | State::InUse);
+        if is_appending || declared > self.started.after_ms(STARTED_SLACK_MS) {
+            self.state = State::InUse;
+        } else if let State::Listen { until_mono_ms } = self.state {
+            self.state = State::recover(until_mono_ms);
         }
-        declared > self.started.after_ms(STARTED_SLACK_MS)
+        self.is_in_use()
+    }
+
+    /// Whether another process was found to write with the key.
+    pub const fn is_in_use(&self) -> bool {
+        matches!(self.state, State::InUse)
     }
 
     /// A member has sent everything it holds beyond our frontier.
-    pub fn answered(&mut self, member: AuthorKey, own: AuthorKey, committee: &Committee) {
-        let State::Recover { answered, is_enough, .. } = &mut self.state else { return };
-        if member != own {
+    pub fn answered(&mut self, now: Now, member: AuthorKey, own: AuthorKey, committee: &Committee) {
+        let State::Recover { answered, from_mono_ms } = &mut self.state else { return };
+        if member != own && now.mono_ms >= *from_mono_ms {
             answered.insert(member);
         }
-        *is_enough = committee.is_quorum(weight_of(answered, committee));
+        if committee.is_quorum(weight_of(answered, committee)) {
+            self.state = State::Append;
+        }
     }
 
     /// Whether the own log may be appended to.
     pub fn may_append(&self, committee: &Committee) -> Result<(), CannotAppend> {
         match &self.state {
             State::Append => Ok(()),
+            State::InUse => Err(CannotAppend::KeyInUse),
             State::Listen { .. } => Err(CannotAppend::Listening),
-            State::Recover { is_enough: true, .. } => Err(CannotAppend::Listening),
             State::Recover { answered, .. } => {
                 let answered = weight_of(answered, committee);
                 let needed = u64::try_from(u128::from(committee.total()) * 2 / 3 + 1).unwrap_or(u64::MAX);
@@ -110,8 +113,8 @@ impl OwnLog {
 }
 
 impl State {
-    fn recover(until_mono_ms: u64) -> Self {
-        Self::Recover { answered: BTreeSet::new(), is_enough: false, until_mono_ms }
+    fn recover(from_mono_ms: u64) -> Self {
+        Self::Recover { answered: BTreeSet::new(), from_mono_ms }
     }
 }
 

@@ -199,6 +199,9 @@ pub enum CannotAppend {
     /// The author is forked.
     #[error("the own log is forked")]
     Forked,
+    /// An operation of the own key came from elsewhere.
+    #[error("another process writes with this node's key")]
+    KeyInUse,
 }
 
 /// How far a clock may be off its peers' median before the node stops appending.
@@ -352,10 +355,14 @@ impl Replica {
         Ok(())
     }
 
-    /// How far the median peer's clock is ahead of this node's, in milliseconds; `None` without peers. Of two in the middle
-    /// the one nearer to this node's own clock: half of its peers cannot talk it out of appending.
+    /// How far the median peer's clock is ahead of this node's, in milliseconds; `None` without peers. Members' clocks count, and
+    /// others' only while there are none. Of two in the middle the one nearer to this node's own clock: half of its peers cannot
+    /// talk it out of appending.
     pub fn clock_offset_ms(&self) -> Option<i64> {
-        let mut offsets: Vec<_> = self.sessions.values().filter_map(|s| s.clock_offset_ms).collect();
+        let heard = |s: &&Session| s.clock_offset_ms.is_some();
+        let has_members = self.sessions.values().filter(heard).any(|s| s.author.is_some());
+        let counted = self.sessions.values().filter(|s| !has_members || s.author.is_some());
+        let mut offsets: Vec<_> = counted.filter_map(|s| s.clock_offset_ms).collect();
         offsets.sort_unstable();
         let low = offsets.len().saturating_sub(1) / 2;
         offsets.get(low..=offsets.len() / 2)?.iter().copied().min_by_key(|o| o.unsigned_abs())
@@ -441,7 +448,7 @@ impl Replica {
             (Frame::Digest { now, digest }, _) => self.told_digest(peer, now, digest),
             (Frame::Pull { now, credit, frontier }, _) => self.pulled(peer, now, credit, frontier),
             (Frame::Delta(delta), _) => self.delta(peer, delta),
-            (Frame::Op(bytes), _) => return self.take_op(peer, &bytes),
+            (Frame::Op(bytes), _) => return self.take_op(peer, bytes),
             (Frame::Proof(bytes), _) => return self.take_proof(peer, &bytes),
             (Frame::Fetch(id), _) => self.fetch(peer, id),
         }

@@ -21,10 +21,14 @@ pub struct Session {
     pub refusal: Option<Refusal>,
     /// Digest of its frontier, as it last said. A claim: nothing here ever follows from it but a question.
     pub digest: Option<Digest>,
+    /// Our own digest when it said so.
+    compared: Option<Digest>,
     /// How far its clock is ahead of ours, in milliseconds.
     pub clock_offset_ms: Option<i64>,
     /// Until when the answer to our pull is awaited, on the monotonic clock.
     pull_until_ms: Option<u64>,
+    /// Since when a pull waits for its turn, on the monotonic clock.
+    pull_waits_ms: Option<u64>,
     /// When the next pull may be sent, on the monotonic clock.
     pull_after_ms: u64,
     /// Pulls in a row that brought nothing new.
@@ -85,8 +89,10 @@ impl Session {
             greeted: false,
             refusal: None,
             digest: None,
+            compared: None,
             clock_offset_ms: None,
             pull_until_ms: None,
+            pull_waits_ms: None,
             pull_after_ms: 0,
             idle_pulls: 0,
             serving: false,
@@ -94,7 +100,12 @@ impl Session {
         }
     }
 
-    fn heard(&mut self, wall: Time, theirs: Time, digest: Digest) {
+    fn heard(&mut self, wall: Time, theirs: Time, digest: Digest, ours: Digest) {
+        self.compared = Some(ours);
+        if digest == ours {
+            // Whoever agrees with us now and then is no liar to be asked rarely.
+            self.idle_pulls = 0;
+        }
         let difference = i128::from(theirs.ms()) - i128::from(wall.ms());
         let clamped = difference.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
         self.clock_offset_ms = i64::try_from(clamped).ok();
@@ -118,6 +129,7 @@ impl Replica {
         self.sessions.remove(&peer);
         self.serving.retain(|_, serving| serving.peer != peer);
         self.fetching.retain(|_, asker| *asker != peer);
+        self.pull_waiting();
     }
 
     pub(crate) fn hello(&mut self, peer: Peer, hello: Hello) {
@@ -130,7 +142,7 @@ impl Replica {
         } else {
             None
         };
-        let wall = self.now.wall;
+        let (wall, ours) = (self.now.wall, self.history.digest());
         let Some(session) = self.sessions.get_mut(&peer) else { return };
         session.refusal = refusal;
         session.greeted = refusal.is_none();
@@ -140,7 +152,7 @@ impl Replica {
                 self.emit(Output::Event(Event::PeerRefused { peer, refusal, by_peer: false }));
             }
             None => {
-                session.heard(wall, hello.now, hello.digest);
+                session.heard(wall, hello.now, hello.digest, ours);
                 // A recovering node must hear an answer even from peers that hold just what it holds.
                 let must_ask = self.own.is_recovering();
                 if must_ask || hello.digest != self.history.digest() {
@@ -181,6 +193,7 @@ impl Replica {
             session.pull_until_ms = None;
             session.pause(now);
         }
+        self.pull_waiting();
         self.greet_again();
         let after = self.last_synced.map_or(0, |p| p.0.wrapping_add(1));
         let greeted = || self.sessions.iter().filter(|(_, s)| s.greeted).map(|(&peer, _)| peer);
@@ -191,7 +204,9 @@ impl Replica {
         let recovering = self.own.is_recovering();
         for peer in round {
             self.send(peer, &frame);
-            let differs = self.sessions.get(&peer).is_some_and(|s| s.digest != Some(self.history.digest()));
+            let ours = self.history.digest();
+            // Told of another digest while ours was the present one. Older news are no news: both sides go on all the time.
+            let differs = self.sessions.get(&peer).is_some_and(|s| s.digest != Some(ours) && s.compared == Some(ours));
             if recovering || differs {
                 self.pull(peer, PullCause::Differs);
             }
@@ -199,40 +214,60 @@ impl Replica {
     }
 
     pub(crate) fn told_digest(&mut self, peer: Peer, theirs: Time, digest: Digest) {
-        let wall = self.now.wall;
+        let (wall, ours) = (self.now.wall, self.history.digest());
         if let Some(session) = self.sessions.get_mut(&peer) {
-            session.heard(wall, theirs, digest);
+            session.heard(wall, theirs, digest, ours);
         }
-        if digest != self.history.digest() {
+        if digest != ours {
             self.pull(peer, PullCause::Differs);
         }
     }
 
-    /// Asks a peer for what we lack, unless it, or enough others, are being asked.
+    /// Asks a peer for what we lack, unless it is being asked: at once, or when it is its turn.
     pub(crate) fn pull(&mut self, peer: Peer, cause: PullCause) {
         let now = self.now;
-        let busy = self.sessions.values().filter(|s| s.pull_until_ms.is_some()).count() >= PULLS_MAX;
         let Some(session) = self.sessions.get_mut(&peer).filter(|s| s.greeted) else { return };
-        let early = cause != PullCause::More && now.mono_ms < session.pull_after_ms;
-        if busy || early || session.pull_until_ms.is_some() {
+        // A recovering node asks in every round: only answers let it go on.
+        let may_be_early = cause == PullCause::More || self.own.is_recovering();
+        let early = !may_be_early && now.mono_ms < session.pull_after_ms;
+        if early || session.pull_until_ms.is_some() {
             return;
         }
-        session.pull_until_ms = Some(now.mono_ms.saturating_add(PULL_TIMEOUT_MS));
-        let credit = u32::try_from(DELTA_BYTES_MAX).unwrap_or(u32::MAX);
-        let frontier = self.history.frontier();
-        self.send(peer, &Frame::Pull { now: now.wall, credit, frontier });
+        session.pull_waits_ms.get_or_insert(now.mono_ms);
+        self.pull_waiting();
+    }
+
+    /// Asks those whose turn it is, longest waiting first: a peer that always has a little more keeps nobody else waiting for
+    /// longer than one answer.
+    fn pull_waiting(&mut self) {
+        let now = self.now;
+        while self.sessions.values().filter(|s| s.pull_until_ms.is_some()).count() < PULLS_MAX {
+            let waiting = self.sessions.iter().filter(|(_, s)| s.greeted);
+            let first = waiting.filter_map(|(&peer, s)| s.pull_waits_ms.map(|since| (since, peer))).min();
+            let Some((_, peer)) = first else { return };
+            if let Some(session) = self.sessions.get_mut(&peer) {
+                session.pull_waits_ms = None;
+                session.pull_until_ms = Some(now.mono_ms.saturating_add(PULL_TIMEOUT_MS));
+            }
+            let credit = u32::try_from(DELTA_BYTES_MAX).unwrap_or(u32::MAX);
+            let frontier = self.history.frontier();
+            self.send(peer, &Frame::Pull { now: now.wall, credit, frontier });
+        }
     }
 
     /// Begins to answer a pull. One answer a peer at a time bounds what an asker can cost.
     pub(crate) fn pulled(&mut self, peer: Peer, theirs: Time, credit: u32, frontier: Frontier) {
         let (wall, ours) = (self.now.wall, self.history.digest());
         let Some(session) = self.sessions.get_mut(&peer) else { return };
-        session.heard(wall, theirs, session.digest.unwrap_or(ours));
+        session.heard(wall, theirs, session.digest.unwrap_or(ours), ours);
         if std::mem::replace(&mut session.serving, true) {
             self.refuse(peer, Reason::Busy);
             return;
         }
-        let (stretches, behind) = self.compare(&frontier);
+        let asker = session.author;
+        let (mut stretches, behind) = self.compare(&frontier);
+        // Its own log first: an author that lost its store must hear of it before it has listened long enough to append.
+        stretches.make_contiguous().sort_by_key(|stretch| Some(stretch.log.author) != asker);
         let convicted = self.history.forked().filter(|proof| {
             let number = self.history.members().number(&proof.author());
             number.is_some_and(|n| frontier.forked.binary_search(&n).is_err())
@@ -305,6 +340,8 @@ impl Replica {
     /// A stretch was read: take of it what the credit allows.
     pub(crate) fn serve_on(&mut self, mut serving: Serving, ops: Vec<Arc<[u8]>>) {
         let Some(stretch) = serving.stretches.pop_front() else { return };
+        // Rows that cannot be read end their log in this answer; what follows could not be admitted.
+        let is_read = !ops.is_empty();
         let mut sent = 0;
         for op in ops {
             if op.len() > serving.credit && !serving.delta.ops.is_empty() {
@@ -314,8 +351,8 @@ impl Replica {
             serving.delta.ops.push(op);
             sent += 1;
         }
-        if sent > 0 && stretch.from + sent < stretch.until {
-            // The credit is used up within this stretch; the asker pulls again from where it then stands.
+        if is_read && stretch.from + sent < stretch.until {
+            // The credit is used up within this stretch, or before it; the asker pulls again from where it then stands.
             serving.stretches.push_front(Stretch { from: stretch.from + sent, ..stretch });
             serving.credit = 0;
         }
@@ -324,11 +361,11 @@ impl Replica {
 
     /// An answer to our pull: proofs before operations, so that nothing of a forked author is taken.
     pub(crate) fn delta(&mut self, peer: Peer, delta: Delta) {
-        let now = self.now;
+        let (now, ours) = (self.now, self.history.digest());
         let Some(session) = self.sessions.get_mut(&peer) else { return };
         // Unasked, or too late: what it carries is judged like anything else, but it answers nothing.
         let was_asked = session.pull_until_ms.take().is_some();
-        session.heard(now.wall, delta.now, delta.digest);
+        session.heard(now.wall, delta.now, delta.digest, ours);
         let author = session.author;
         let before = (self.history.ops(), self.history.forked().count());
         for proof in &delta.proofs {
@@ -348,8 +385,9 @@ impl Replica {
             && !self.ahead.has_any_of(own)
         {
             let (_, committee) = self.config.members.newest();
-            self.own.answered(member, own, &committee);
+            self.own.answered(now, member, own, &committee);
         }
+        self.pull_waiting();
     }
 
     pub(crate) fn fetch(&mut self, peer: Peer, id: OpId) {

@@ -20,6 +20,7 @@
 //! 18. a peer that leaves while it is answered
 //! 19. a fork that peers' frontiers alone reveal, the branches of any lengths
 //! 20. a hello that was lost, and a peer who asks for ours without end
+//! 21. a cut that no transport noticed: nothing is lost, and the sides are equal soon after it heals
 mod support;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -157,6 +158,21 @@ fn case_03_little_credit() {
     assert_eq!(answer(&mut node, 2 * size), (2, true));
     assert_eq!(answer(&mut node, 2 * size + 1), (2, true), "SYNC-5");
     assert_eq!(answer(&mut node, u32::MAX), (5, false));
+}
+
+/// The credit ends where a log does, and the first operation of the next log is larger than what is left: it is not sent, and
+/// the answer says that there is more. (An answer that claimed to be whole would let a recovering node append too early.)
+#[test]
+fn case_03_credit_that_ends_between_logs() {
+    let (small, large) = (Chain::new(1, 0).op(b"small"), Chain::new(1, 1).op(&[1; 1_000]));
+    let mut node = holder(&[1], [&small, &large]);
+    node.greet(7, None, 0);
+    node.take_sent();
+    let credit = u32::try_from(small.op().bytes().len() + 100).unwrap();
+    let ask = pull(&node, credit, Frontier::default());
+    node.frame(7, &ask);
+    let [(7, Frame::Delta(delta))] = &node.take_sent()[..] else { panic!("one answer") };
+    assert_eq!((delta.ops.as_slice(), delta.more), (&[small.op().bytes().clone()][..], true));
 }
 
 #[test]
@@ -626,6 +642,32 @@ fn case_20_lost_hellos() {
     node.wait(SYNC_INTERVAL_MS);
     let hellos = node.take_sent().iter().filter(|(_, frame)| matches!(frame, Frame::Hello(_))).count();
     assert_eq!(hellos, 1, "one a round");
+}
+
+#[test]
+fn case_21_silent_cuts() {
+    const MEMBERS: [u8; 4] = [1, 2, 3, 4];
+    let nodes = MEMBERS.iter().map(|&own| Node::new(config(&MEMBERS, Some(own)), OwnStart::Append)).collect();
+    let mut net = Net::mesh(nodes, &MEMBERS);
+    net.carry();
+    let mut appended = 0;
+    for second in 0..600 {
+        // Cut in two for a minute, whole for another.
+        let is_cut = second % 120 >= 60;
+        net.cut = if is_cut { [(0, 2), (0, 3), (1, 2), (1, 3)].into() } else { BTreeSet::new() };
+        for (i, own) in MEMBERS.into_iter().enumerate().filter(|(i, _)| second % 5 == *i) {
+            net.nodes[i].append(own, b"tick").expect("both sides keep appending");
+            appended += 1;
+        }
+        net.round();
+        if second % 120 == 15 {
+            assert!(net.is_equal(), "SYNC-1: not equal 15 s after healing, at {second} s");
+        }
+    }
+    net.cut.clear();
+    let rounds = net.settle(15);
+    assert!(net.nodes.iter().all(|node| node.replica.history().ops() == appended), "SYNC-2, after {rounds} rounds");
+    assert!(net.nodes.iter().all(|node| node.replica.history().forked().count() == 0), "NODE-1");
 }
 
 /// STORE-2: what the store kept gives the same state again.

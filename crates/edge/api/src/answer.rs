@@ -226,6 +226,8 @@ impl LiveAnswer {
 /// `GET /readyz`: the node's own reasons, and those only the server can see. 200 when ready, else 503.
 pub(crate) fn readiness(snapshot: &Snapshot, publishing: bool, now_ms: u64) -> Readiness {
     let mut reasons = snapshot.readiness.reasons.clone();
+    // The node's own reasons may be notes only: it says itself whether they keep it from being ready.
+    let (noted, mut ready) = (reasons.len(), snapshot.readiness.ready);
     let age_ms = now_ms.saturating_sub(snapshot.as_of_ms);
     if !publishing {
         reasons.push(reason("stopped", "the node has stopped publishing".to_owned()));
@@ -237,7 +239,8 @@ pub(crate) fn readiness(snapshot: &Snapshot, publishing: bool, now_ms: u64) -> R
     } else if reasons.is_empty() && !snapshot.readiness.ready {
         reasons.push(reason("not_ready", "the node reports that it is not ready".to_owned()));
     }
-    Readiness { ready: reasons.is_empty(), reasons }
+    ready &= reasons.len() == noted;
+    Readiness { ready, reasons }
 }
 
 fn reason(code: &str, detail: String) -> Reason {

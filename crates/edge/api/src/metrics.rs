@@ -73,12 +73,16 @@ impl Scrape {
         let rows = feeds.iter().map(|f| (vec![("feed", f.price.feed.as_str())], f64::from(f.local.active_sources)));
         page.gauges("oracle_active_sources", help, rows)?;
 
-        let help = "Distance of a source's price from the cross-source median, as a ratio without sign.";
-        let rows = feeds.iter().flat_map(|f| {
-            f.local.legs.iter().filter_map(|leg| {
-                let deviation = leg.deviation_ppm?.unsigned_abs() as f64 / 1e6;
-                Some((vec![("feed", f.price.feed.as_str()), ("source", leg.source.as_str())], deviation))
-            })
+        let help = "Distance of a source's furthest price from the cross-source median, as a ratio without sign.";
+        let mut furthest: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for feed in feeds {
+            for leg in &feed.local.legs {
+                let deviation = furthest.entry((&feed.price.feed, &leg.source)).or_default();
+                *deviation = (*deviation).max(leg.deviation_ppm.map_or(0, i64::unsigned_abs));
+            }
+        }
+        let rows = furthest.into_iter().map(|((feed, source), ppm)| {
+            (vec![("feed", feed), ("source", source)], ppm as f64 / 1e6) // below 2^53, and for display
         });
         page.gauges("oracle_price_deviation", help, rows)?;
 

@@ -47,6 +47,9 @@ pub struct Config {
     /// What it prices; BTC/USD and ETH/USD over the configured exchanges unless given.
     #[serde(default)]
     pub feeds: Vec<FeedSection>,
+    /// What `${VAR}` was replaced by.
+    #[serde(skip)]
+    variables: text::Variables,
 }
 
 /// `[oracle]`
@@ -281,7 +284,7 @@ pub enum ConfigError {
         detail: String,
     },
     /// A key that does not exist.
-    #[error("line {line}: unknown key `{key}` in [{section}]; the nearest known key is `{nearest}`")]
+    #[error("line {line}: unknown key `{key}` {}; the nearest known key is `{nearest}`", place(.section))]
     UnknownKey {
         /// The line, from 1.
         line: usize,
@@ -310,6 +313,11 @@ pub enum ConfigError {
     },
 }
 
+/// Where a key stands, in words.
+fn place(section: &str) -> String {
+    if section.is_empty() { "at the top level".to_owned() } else { format!("in [{section}]") }
+}
+
 impl Config {
     /// Reads a file; `${VAR}` comes from the environment.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -319,13 +327,31 @@ impl Config {
 
     /// Reads a text with given variables.
     pub fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let expanded = text::prepare(text, variable)?;
-        // The parser's own display quotes the line, which may hold an expanded secret: only its message is kept.
-        toml::from_str(&expanded).map_err(|error: toml::de::Error| ConfigError::Syntax {
-            line: error.span().map_or(0, |span| text::line_of(&expanded, span.start)),
-            detail: error.message().to_owned(),
-        })
+        let text::Prepared { text: expanded, variables } = text::prepare(text, variable)?;
+        // The parser's own display quotes the line, which may hold an expanded secret: only its message is kept, and masked.
+        let read: Result<Self, toml::de::Error> = toml::from_str(&expanded);
+        let config = read.map_err(|error| {
+            let line = error.span().map_or(0, |span| text::line_of(&expanded, span.start));
+            let detail = in_words(&variables.mask(error.message()));
+            let key = text::key_on(text, line).map(|key| format!("`{key}`: ")).unwrap_or_default();
+            ConfigError::Syntax { line, detail: format!("{key}{detail}") }
+        })?;
+        Ok(Self { variables, ..config })
     }
+}
+
+/// A parser's message with Rust's names of types in an operator's words.
+fn in_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 6] = [
+        ("expected u8", "expected a whole number, at most 255"),
+        ("expected u16", "expected a whole number, at most 65535"),
+        ("expected u32", "expected a whole number"),
+        ("expected u64", "expected a whole number"),
+        ("expected usize", "expected a whole number"),
+        ("expected f64", "expected a number"),
+    ];
+    let ending = WORDS.iter().find(|(rust, _)| message.ends_with(rust));
+    ending.map_or_else(|| message.to_owned(), |(rust, words)| message.replace(rust, words))
 }
 
 impl Secret {
@@ -399,3 +425,70 @@ const fn one() -> u32 {
 
 /// Names of venues by their network-wide source index.
 pub type SourceNames = BTreeMap<u8, String>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+[oracle]
+id = "a"
+key_file = "./k.json"
+[network]
+listen_addr = "127.0.0.1:0"
+[[data_sources.exchanges]]
+name = "kraken"
+api_key = "${KEY}"
+[submission]
+min_sources = 1
+"#;
+
+    fn refused(text: &str) -> String {
+        let variable = |name: &str| (name == "KEY").then(|| "se\"cret-123".to_owned());
+        let resolved = Config::parse(text, &variable).and_then(|config| config.resolve(Path::new(".")));
+        resolved.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn no_message_and_no_debug_shows_what_a_variable_held() {
+        assert_eq!(refused(SMALL), "");
+        let places = [
+            ("min_sources = 1", "min_sources = \"${KEY}\""),
+            ("id = \"a\"", "id = [\"${KEY}\"]"),
+            ("[submission]", "[monitoring]\nlog_level = \"${KEY}\"\n[submission]"),
+            ("listen_addr = \"127.0.0.1:0\"", "listen_addr = \"${KEY}\""),
+            ("name = \"kraken\"", "name = \"kraken\"\napi_url = \"${KEY}\""),
+        ];
+        for (from, to) in places {
+            let said = refused(&SMALL.replace(from, to));
+            assert!(!said.is_empty() && !said.contains("cret-123"), "{to}: {said}");
+        }
+        let config = Config::parse(SMALL, &|_| Some("se\"cret-123".to_owned())).unwrap();
+        assert!(!format!("{config:?}").contains("cret-123"));
+    }
+
+    #[test]
+    fn messages_name_line_key_and_what_would_be_right() {
+        let said = |from: &str, to: &str| refused(&SMALL.replace(from, to));
+        assert_eq!(
+            said("min_sources = 1", "min_sources = 300"),
+            "line 11: `min_sources`: invalid value: integer `300`, expected a whole number, at most 255"
+        );
+        assert_eq!(
+            said("[submission]", "[submision]"),
+            "line 10: unknown key `submision` at the top level; the nearest known key is `submission`"
+        );
+        assert!(said("api_key", "api_kez").contains("line 9: unknown key `api_kez` in [data_sources.exchanges]"));
+        assert!(said("${KEY}", "${OTHER}").contains("line 9: environment variable OTHER is not set"));
+        assert!(said("\"kraken\"", "\"kraken\"\napi_url = \"nowhere\"").contains("api_url \"nowhere\""));
+    }
+
+    #[test]
+    fn paths_begin_at_the_file_and_comments_hold_no_variables() {
+        let text = format!("# ${{OTHER}}\n{SMALL}");
+        let config = Config::parse(&text, &|_| Some(String::new())).and_then(|c| c.resolve(Path::new("/etc/oracle")));
+        let config = config.unwrap();
+        assert_eq!(config.key_file, Path::new("/etc/oracle/k.json"));
+        assert_eq!(config.data_dir, Path::new("/etc/oracle/data"));
+    }
+}

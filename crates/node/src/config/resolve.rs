@@ -93,6 +93,13 @@ const VENUES: [(&str, SourceId); 3] = [("binance", BINANCE), ("coinbase", COINBA
 impl Config {
     /// Checks and completes. Relative paths begin at `base`, the directory of the configuration file.
     pub fn resolve(&self, base: &Path) -> Result<Resolved, ConfigError> {
+        self.resolve_values(base).map_err(|error| match error {
+            ConfigError::Value { field, detail } => ConfigError::Value { field, detail: self.variables.mask(&detail) },
+            other => other,
+        })
+    }
+
+    fn resolve_values(&self, base: &Path) -> Result<Resolved, ConfigError> {
         let submission = self.submission()?;
         let (exchanges, unsupported) = self.exchanges(submission.interval_ms)?;
         let feeds = self.feeds(&exchanges)?;
@@ -102,7 +109,12 @@ impl Config {
             exchange.symbols = symbols.into_iter().collect();
             exchange
         });
+        let exchanges: Vec<_> = exchanges.collect();
         let value = |field: &str, detail: String| ConfigError::Value { field: field.to_owned(), detail };
+        for exchange in exchanges.iter().filter(|exchange| exchange.api_url.is_some()) {
+            let field = format!("data_sources.exchanges[{}]", exchange.name);
+            crate::node::source(exchange).map_err(|error| value(&field, format!("{error:#}")))?;
+        }
         let listen =
             parse_listen(&self.network.listen_addr).map_err(|e| value("network.listen_addr", e.to_string()))?;
         let dial = self.network.bootstrap_peers.iter().map(|peer| parse_peer(peer));
@@ -114,15 +126,15 @@ impl Config {
         within("performance.merge_interval_ms", merge_ms, 50, 60_000)?;
         Ok(Resolved {
             id: self.oracle.id.clone(),
-            key_file: base.join(&self.oracle.key_file),
+            key_file: below(base, &self.oracle.key_file),
             key_passphrase: self.oracle.key_passphrase.clone(),
-            registry: base.join(&self.oracle.registry),
-            data_dir: base.join(&self.storage.path),
+            registry: below(base, &self.oracle.registry),
+            data_dir: below(base, &self.storage.path),
             listen,
             dial,
             broadcast: self.network.broadcast,
             observers: observers.collect::<Result<_, _>>()?,
-            exchanges: exchanges.collect(),
+            exchanges,
             unsupported,
             aggregation: self.aggregation(&submission)?,
             feeds,
@@ -278,6 +290,11 @@ fn reachable(feed: Feed, mut legs: Vec<Leg>) -> Vec<Leg> {
         }
     }
     legs
+}
+
+/// A path below a directory, without needless dots.
+fn below(base: &Path, path: &Path) -> PathBuf {
+    base.join(path).components().collect()
 }
 
 fn within(field: &str, value: u64, low: u64, high: u64) -> Result<(), ConfigError> {

@@ -2,7 +2,7 @@
 
 use toml_edit::{Document, Item, Value};
 
-use super::ConfigError;
+use super::{ConfigError, Secret};
 
 /// Sections and their keys, the only ones accepted. Every key is documented in [`Config`](super::Config).
 const SCHEMA: &[(&str, &[&str])] = &[
@@ -50,12 +50,12 @@ const SCHEMA: &[(&str, &[&str])] = &[
 ];
 
 /// Checks all keys and expands `${VAR}` in all strings (comments are no strings). Line numbers stay as they were.
-pub(super) fn prepare(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
+pub(super) fn prepare(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Prepared, ConfigError> {
     let document = Document::parse(text).map_err(|error| ConfigError::Syntax {
         line: error.span().map_or(0, |span| line_of(text, span.start)),
         detail: error.message().to_owned(),
     })?;
-    let mut walk = Walk { text, variable, replacements: Vec::new() };
+    let mut walk = Walk { text, variable, replacements: Vec::new(), variables: Variables::default() };
     for (key, item) in document.as_table() {
         walk.key("", key, document.as_table().key(key).and_then(toml_edit::Key::span))?;
         walk.item(key, item)?;
@@ -66,13 +66,43 @@ pub(super) fn prepare(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> 
     for (span, value) in replacements {
         expanded.replace_range(span, &value);
     }
-    Ok(expanded)
+    Ok(Prepared { text: expanded, variables: walk.variables })
+}
+
+/// A text ready to be read, and what was put into it.
+pub(super) struct Prepared {
+    /// The text with all variables expanded.
+    pub(super) text: String,
+    /// The variables.
+    pub(super) variables: Variables,
+}
+
+/// The environment variables that a configuration holds, kept so that no message shows their values: nobody but the operator knows
+/// which of them are secret.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Variables(Vec<(String, Secret)>);
+
+/// Shorter values are no secrets, and would be found in any text.
+const SECRET_LEN_MIN: usize = 4;
+
+impl Variables {
+    /// A message with each value replaced by `${NAME}`.
+    pub(super) fn mask(&self, message: &str) -> String {
+        self.0.iter().filter(|(_, value)| value.expose().len() >= SECRET_LEN_MIN).fold(
+            message.to_owned(),
+            |message, (name, value)| {
+                let (shown, quoted) = (format!("${{{name}}}"), format!("{:?}", value.expose()));
+                message.replace(value.expose(), &shown).replace(quoted.trim_matches('"'), &shown)
+            },
+        )
+    }
 }
 
 struct Walk<'a> {
     text: &'a str,
     variable: &'a dyn Fn(&str) -> Option<String>,
     replacements: Vec<(std::ops::Range<usize>, String)>,
+    variables: Variables,
 }
 
 impl Walk<'_> {
@@ -113,8 +143,13 @@ impl Walk<'_> {
             Value::String(string) if string.value().contains("${") => {
                 let Some(span) = value.span() else { return Ok(()) };
                 let line = line_of(self.text, span.start);
+                let mut used = |name: &str| {
+                    let value = (self.variable)(name)?;
+                    self.variables.0.push((name.to_owned(), value.clone().into()));
+                    Some(value)
+                };
                 let expanded =
-                    expand(string.value(), self.variable).map_err(|name| ConfigError::UnsetVariable { line, name })?;
+                    expand(string.value(), &mut used).map_err(|name| ConfigError::UnsetVariable { line, name })?;
                 // One basic string on one line, so that the lines below keep their numbers.
                 let lines = self.text[span.clone()].matches('\n').count();
                 let mut quoted = serde_json::Value::from(expanded).to_string();
@@ -130,7 +165,7 @@ impl Walk<'_> {
 }
 
 /// Replaces each `${NAME}`; an unset one is the error.
-fn expand(value: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+fn expand(value: &str, variable: &mut dyn FnMut(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = value;
     while let Some((before, after)) = rest.split_once("${") {
@@ -146,4 +181,10 @@ fn expand(value: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Stri
 /// The line of a byte offset, from 1.
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|&&b| b == b'\n').count() + 1
+}
+
+/// The key that a line of a text sets, if it sets one.
+pub(super) fn key_on(text: &str, line: usize) -> Option<&str> {
+    let (key, _) = text.lines().nth(line.checked_sub(1)?)?.split_once('=')?;
+    Some(key.trim()).filter(|key| !key.is_empty() && !key.starts_with('#'))
 }
