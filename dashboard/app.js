@@ -53,6 +53,9 @@ const nodeNow = () => live.as_of_ms + (performance.now() - receivedAt);
 
 // ---- numbers and names ----
 
+/** Order of things by the names that people gave them; numbers in names count as numbers. */
+const byName = (a, b) => a.name.localeCompare(b.name, 'en', { numeric: true });
+
 /** Exact decimal text of mantissa * 10^expo, with at most `places` decimals (cut, not rounded). */
 function decimal(mantissa, expo, places) {
   const negative = mantissa.startsWith('-');
@@ -72,7 +75,7 @@ function places(mantissa, expo) {
 }
 
 const shown = (mantissa, expo) => decimal(mantissa, expo, places(mantissa, expo));
-const short = (id) => (id && id.length > 14 ? `${id.slice(0, 8)}\u2026${id.slice(-4)}` : id || '\u2013');
+const short = (id) => (/^(0x)?[0-9a-f]{16,}$/i.test(id) || /^(Qm|12D3)\w{20,}$/.test(id) ? `${id.slice(0, 8)}\u2026${id.slice(-4)}` : id || '\u2013');
 const clock = (ms) => new Date(ms).toISOString().slice(11, 19) + ' UTC';
 
 function ago(ms) {
@@ -227,7 +230,7 @@ function remember(feed) {
 
 function oracles() {
   const proofs = new Map(live.anomalies.filter(({ kind }) => kind === 'fork').map((fork) => [fork.oracle, fork]));
-  const rows = live.oracles.map((oracle) => {
+  const rows = [...live.oracles].sort(byName).map((oracle) => {
     const proof = proofs.get(oracle.author);
     const evidence = !proof ? '' : Object.entries(proof.evidence).map(([key, value]) => `${key} ${short(value)}`).join(', ');
     const status = make('span', {}, pill(oracle.status));
@@ -241,12 +244,11 @@ function oracles() {
 }
 
 function peers() {
-  const rows = live.peers.map((peer) => ['', peer.name || id(peer.peer),
+  const rows = [...live.peers].sort(byName).map((peer) => ['', peer.name || id(peer.peer),
     !peer.admitted ? yes(false, '', 'not admitted') : yes(peer.connected, 'connected', 'unreachable'),
     peer.connected ? yes(peer.in_sync, 'in sync', 'behind or ahead') : '\u2013',
-    peer.rtt_ms === null ? '\u2013' : `${peer.rtt_ms} ms`,
     peer.clock_offset_ms === null ? '\u2013' : `${peer.clock_offset_ms} ms`, age(peer.last_seen_ms)]);
-  const columns = [['peer', ''], ['connection', ''], ['state', ''], ['round trip', 'num'], ['clock', 'num'], ['last seen', 'num']];
+  const columns = [['peer', ''], ['connection', ''], ['state', ''], ['clock', 'num'], ['last seen', 'num']];
   return table(columns, rows, 'no peer is configured');
 }
 

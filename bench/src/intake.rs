@@ -43,8 +43,8 @@ pub(crate) fn one_by_one(sizes: &[(usize, usize)]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for &(count, rounds) in sizes {
         let pairs: Vec<_> = (0..rounds).map(|_| one_by_one_round(&cast, &ops[..count])).collect();
-        let name = format!("verify and insert, one by one, {} k ops", count / 1_000);
-        let note = "raw: VerificationKey::verify, keys parsed before";
+        let name = format!("insert one by one, {} k ops", count / 1_000);
+        let note = "raw: VerificationKey::verify of each signature, keys parsed before";
         rows.push(Row::rates(name, &pairs, count, "ops/s").aiming_at_ratio(0.8).noting(note));
     }
     rows.push(flatness(&rows));
@@ -55,7 +55,7 @@ pub(crate) fn one_by_one(sizes: &[(usize, usize)]) -> Vec<Row> {
 fn flatness(rows: &[Row]) -> Row {
     let ratios = || rows.iter().filter_map(|row| row.ratio.map(|ratio: Spread| ratio.median));
     let (first, last) = (ratios().next().unwrap_or(f64::NAN), ratios().next_back().unwrap_or(f64::NAN));
-    Row::plain("the same: ratio of the last row by the first", last / first, "x").aiming_at_least(0.95)
+    Row::plain("ratio of the last row by that of the first", last / first, "x").aiming_at_least(0.95)
 }
 
 fn one_by_one_round(cast: &Cast, ops: &[Op]) -> Pair {
@@ -97,8 +97,8 @@ pub(crate) fn by_author(per_author: usize, rounds: usize) -> Row {
     let cast = Cast::of(AUTHORS);
     let logs: Vec<Vec<Op>> = cast.writers().iter_mut().map(|w| (0..per_author).map(|_| w.plain()).collect()).collect();
     let pairs: Vec<_> = (0..rounds).map(|_| by_author_round(&cast, &logs, DELTA_OPS, |_| {})).collect();
-    let name = format!("verify and insert, same-author batches, {} k ops", AUTHORS * per_author / 1_000);
-    let note = format!("raw: batch::Verifier, one key, {BATCH} signatures");
+    let name = format!("insert by author, {} k ops", AUTHORS * per_author / 1_000);
+    let note = format!("raw: batch::Verifier, one key, {BATCH} signatures a batch");
     Row::rates(name, &pairs, AUTHORS * per_author, "ops/s").aiming_at_ratio(0.8).noting(note)
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn attestations(per_author: usize, rounds: usize) -> Vec<Row> {
     let logs: Vec<Vec<Op>> = cast.writers().iter_mut().map(|w| (0..per_author).map(|_| write(w)).collect()).collect();
     let count = AUTHORS * per_author * ATTESTATIONS;
     let row = |name: &str, pairs: &[Pair]| {
-        let name = format!("{name}, {ATTESTATIONS} attestations an op, {} k ops", AUTHORS * per_author / 1_000);
+        let name = format!("{name}, {ATTESTATIONS} attestations an op, {} ops", AUTHORS * per_author);
         Row::rates(name, pairs, count, "attestations/s").aiming_at_least(1e6)
     };
     let inserted: Vec<_> = (0..rounds).map(|_| by_author_round(&cast, &logs, DELTA_BATCH_OPS, |_| {})).collect();
@@ -124,8 +124,8 @@ pub(crate) fn attestations(per_author: usize, rounds: usize) -> Vec<Row> {
     };
     let joined: Vec<_> = (0..rounds).map(join_round).collect();
     vec![
-        row("same-author batches", &inserted).noting("raw as above; no EVM signature checked"),
-        row("the same, payload decoded and joined into cells", &joined).noting("the cells of all slots kept"),
+        row("insert by author", &inserted).noting("raw as above; no EVM signature checked"),
+        row("insert and join into cells", &joined).noting("payloads decoded; the cells of all slots kept"),
     ]
 }
 

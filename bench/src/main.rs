@@ -83,6 +83,20 @@ impl Effort {
         rounds: 2,
     };
 
+    /// What the tests run.
+    #[cfg(test)]
+    const TINY: Self = Self {
+        one_by_one: &[(500, 1)],
+        by_author: 8,
+        attestations: 2,
+        groups: 10,
+        stored: 500,
+        synced: (20, 10),
+        aggregates: 10,
+        digests: 100,
+        rounds: 1,
+    };
+
     /// Measures everything, and says on standard error how far it is.
     fn rows(&self) -> Result<Vec<report::Row>, Box<dyn Error>> {
         let doing = |what| eprintln!("measuring {what}");
@@ -101,5 +115,30 @@ impl Effort {
         rows.push(views::aggregation(self.aggregates, self.rounds));
         rows.push(views::digest(self.digests, self.rounds));
         Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each row checks by itself that the work was done; how fast is not tested.
+    #[test]
+    fn every_row_can_be_measured_and_printed() {
+        let report = Report { machine: Machine::here(true), rows: Effort::TINY.rows().unwrap() };
+        let (table, json) = (report.to_string(), serde_json::to_value(&report).unwrap());
+        let rows = json["rows"].as_array().unwrap();
+        assert!(rows.len() >= 14);
+        for row in rows {
+            assert!(table.contains(row["name"].as_str().unwrap()));
+            assert!(row["ours"]["value"].as_f64().is_some_and(|value| value >= 0.0), "{row}");
+        }
+    }
+
+    /// Bytes do not depend on the machine: this aim can be tested.
+    #[test]
+    fn a_thousand_missing_operations_cost_one_request_and_little_beside_them() {
+        let rows = sync::missing_tails(20, 10);
+        assert!(rows[0].aim.as_ref().unwrap().is_met, "{:?}", rows[0]);
     }
 }

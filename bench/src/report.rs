@@ -107,13 +107,13 @@ impl Spread {
 }
 
 impl fmt::Display for Report {
-    /// A Markdown table, aligned, so that it reads well in a terminal and in the README alike.
+    /// A Markdown table, aligned, so that it reads well in a terminal and in the README alike; then the notes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.machine)?;
-        let heads = ["row", "ours", "raw", "ratio (least to greatest)", "aim", "", "note"].map(str::to_owned);
+        let heads = ["row", "ours", "raw", "ratio (least to greatest)", "aim", ""].map(str::to_owned);
         let mut lines = vec![heads];
         lines.extend(self.rows.iter().map(Row::cells));
-        let mut widths = [0; 7];
+        let mut widths = [0; COLUMNS];
         for line in &lines {
             for (width, cell) in widths.iter_mut().zip(line) {
                 *width = (*width).max(cell.chars().count());
@@ -124,12 +124,17 @@ impl fmt::Display for Report {
             let cells: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             writeln!(f, "| {} |", cells.join(" | "))?;
         }
-        Ok(())
+        writeln!(f)?;
+        let noted = self.rows.iter().filter(|row| !row.note.is_empty());
+        noted.into_iter().try_for_each(|row| writeln!(f, "* {}: {}", row.name, row.note))
     }
 }
 
+/// Columns of the table.
+const COLUMNS: usize = 6;
+
 impl Row {
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self) -> [String; COLUMNS] {
         let ratio = |r: &Spread| format!("{:.2} ({:.2} to {:.2})", r.median, r.least, r.greatest);
         let verdict = |aim: &Aim| if aim.is_met { "met" } else { "MISSED" };
         [
@@ -139,7 +144,6 @@ impl Row {
             self.ratio.as_ref().map(ratio).unwrap_or_default(),
             self.aim.as_ref().map(|aim| aim.what.clone()).unwrap_or_default(),
             self.aim.as_ref().map(verdict).unwrap_or_default().to_owned(),
-            self.note.clone(),
         ]
     }
 }

@@ -42,13 +42,17 @@ pub(crate) fn groups(count: usize, rounds: usize) -> Vec<Row> {
         raw.push(Pair { ours, raw: raw_time });
         rival.push(Pair { ours, raw: rival_time });
     }
-    let name = format!("PriceBatch::verify of a group of {GROUP_FEEDS_MAX}");
+    let name = format!("verify a price group of {GROUP_FEEDS_MAX}");
     let row = |name: &str, pairs: &[Pair], note: &str| Row::rates(name, pairs, count, "groups/s").noting(note);
-    let attestations = Row::rates(format!("{name}: attestations"), &raw, count * GROUP_FEEDS_MAX, "attestations/s");
+    let attestations = Row::rates(format!("{name}, in attestations"), &raw, count * GROUP_FEEDS_MAX, "attestations/s");
     vec![
         row(&name, &raw, "raw: k256 recovery of a digest"),
         attestations,
-        row(&format!("{name}, beside libsecp256k1"), &rival, "raw: the C library's recovery, which nothing here uses"),
+        row(
+            &format!("{name}, beside libsecp256k1"),
+            &rival,
+            "raw: the recovery of the C library, which nothing here uses",
+        ),
     ]
 }
 

@@ -153,20 +153,20 @@ impl Carried {
         let Self { bytes: [ahead, behind], op_bytes, pulls, hops } = self;
         let beside = ahead - op_bytes;
         let how = match first {
-            First::Ahead => "the one ahead tells its digest",
-            First::Behind => "the one behind tells its digest",
-            First::Both => "they meet and greet",
+            First::Ahead => "the one ahead speaks first",
+            First::Behind => "the one behind speaks first",
+            First::Both => "they meet",
         };
-        let name = format!("sync of {missing} missing of {} k ops over {LOGS} logs, {how}", ops / 1_000);
+        let name = format!("sync {missing} missing of {} k ops, {how}", ops / 1_000);
         let round_trips = (hops.1 + 1 - hops.0) as f64 / 2.0;
         let requests = pulls[0] + pulls[1];
         let note = format!(
-            "{op_bytes} bytes of ops; beside them {beside} there, {behind} back; pulls {} of the one ahead, {} of the other; \
-             {round_trips} round trips; {cpu_ms:.0} ms CPU of both",
+            "{LOGS} logs; {op_bytes} bytes of ops; beside them {beside} there, {behind} back; pulls: {} by the one ahead, {} by \
+             the other; {round_trips} round trips; {cpu_ms:.0} ms of both nodes",
             pulls[0], pulls[1]
         );
         let mut row = Row::plain(name, beside.max(*behind) as f64, "bytes").noting(note);
-        let what = format!("<= {OVERHEAD_AIM} bytes a direction, 1 request");
+        let what = format!("<= {OVERHEAD_AIM} bytes either way, 1 request");
         row.aim = Some(Aim { what, is_met: beside <= OVERHEAD_AIM && *behind <= OVERHEAD_AIM && requests == 1 });
         row
     }

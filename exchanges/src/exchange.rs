@@ -50,9 +50,13 @@ pub struct ExchangeConfig {
     pub clock: ReplayClock,
     /// What time its answers show.
     pub time_mode: TimeMode,
-    /// What its prices are multiplied by, in millionths: 1,000,000 for the truth, 1,200,000 for 20 % too high.
+    /// What its prices are multiplied by, in millionths: 1,000,000 for the truth, 1,200,000 for 20 % too high. Rates of dollar coins stay
+    /// true: what is converted through them would be raised twice.
     pub price_ppm: u32,
 }
+
+/// What the symbols of rates begin with, at all three venues.
+const DOLLAR_COINS: [&str; 2] = ["USDT", "USDC"];
 
 /// Why a simulated venue could not start.
 #[derive(Debug, thiserror::Error)]
@@ -224,7 +228,9 @@ impl Shared {
     }
 
     fn answer(&self, endpoint: Endpoint, symbol: &str) -> Response {
-        self.respond(self.tape.answer(endpoint, symbol, self.moment(), self.price_ppm))
+        let is_rate = DOLLAR_COINS.iter().any(|coin| symbol.starts_with(coin));
+        let price_ppm = if is_rate { 1_000_000 } else { self.price_ppm };
+        self.respond(self.tape.answer(endpoint, symbol, self.moment(), price_ppm))
     }
 
     fn respond(&self, answer: Answer) -> Response {

@@ -67,6 +67,29 @@ async fn each_venue_answers_on_its_own_paths() {
 }
 
 #[tokio::test]
+async fn a_venue_that_is_too_high_keeps_the_rates_true() {
+    let clock = ReplayClock::start(START_S, 1);
+    let (tape, listen) = (Arc::new(Tape::usdc_depeg()), "127.0.0.1:0".parse().unwrap());
+    let config = ExchangeConfig {
+        venue: Venue::Binance,
+        listen,
+        tape,
+        clock,
+        time_mode: TimeMode::Replayed,
+        price_ppm: 1_200_000,
+    };
+    let high = Exchange::start(config).await.unwrap();
+    let truth = start(Venue::Binance, TimeMode::Replayed, 1).await;
+    let price = async |exchange: &Exchange, symbol: &str| {
+        let answer = get(exchange, &format!("/api/v3/ticker/price?symbol={symbol}")).await.1;
+        answer["price"].as_str().unwrap().parse::<f64>().unwrap()
+    };
+    let raised = price(&high, "BTCUSDT").await / price(&truth, "BTCUSDT").await;
+    assert!((raised - 1.2).abs() < 1e-6, "{raised}");
+    assert!((price(&high, "USDCUSDT").await - price(&truth, "USDCUSDT").await).abs() < 1e-9);
+}
+
+#[tokio::test]
 async fn our_client_reads_the_closes_of_every_market() {
     for venue in Venue::ALL {
         let exchange = start(venue, TimeMode::Wall, 1).await;

@@ -124,7 +124,7 @@ impl World {
         Ok(())
     }
 
-    /// STORE-2: no store was asked for what no correct replica asks for.
+    /// STORE-1, STORE-2: nothing was sent before it was durable, and no store was asked for what no correct replica asks for.
     pub fn check_disks(&self) -> Result<(), Violation> {
         hold(self.disk_failure.is_none(), "STORE-2", || format!("a store failed: {:?}", self.disk_failure))
     }

@@ -30,13 +30,9 @@ impl Disk {
         serve_all(self, requests)
     }
 
-    /// Notes how far our own logs are durable. It is durable itself from now on.
-    pub(crate) fn record_own(&mut self, own: AuthorKey, next: [u64; LOGS_MAX as usize]) {
-        let store = self.live.id();
-        let sidecar = self.sidecar.get_or_insert(Sidecar { store, author: own, next });
-        for (kept, new) in sidecar.next.iter_mut().zip(next) {
-            *kept = (*kept).max(new);
-        }
+    /// Replaces the sidecar. It is durable itself from now on.
+    pub(crate) fn save_sidecar(&mut self, author: AuthorKey, next: [u64; LOGS_MAX as usize]) {
+        self.sidecar = Some(Sidecar { store: self.live.id(), author, next });
     }
 
     /// The power goes: of what was not durable the first so many commits survive.
@@ -47,6 +43,12 @@ impl Disk {
             self.durable.commit(&writes, Durability::Immediate).unwrap_or(());
         }
         self.live = self.durable.clone();
+    }
+
+    /// STORE-1: whether an own operation would survive a power cut now, and the sidecar says so.
+    pub(crate) fn covers(&self, log: u8, seq: u64, id: OpId) -> bool {
+        let noted = self.sidecar.and_then(|sidecar| sidecar.next.get(usize::from(log)).copied());
+        noted.is_some_and(|next| seq < next) && self.durable.op(&id).is_ok_and(|op| op.is_some())
     }
 
     /// Lengths of an author's logs.

@@ -8,6 +8,7 @@ mod actors;
 mod check;
 mod dice;
 mod disk;
+mod evidence;
 mod link;
 mod market;
 mod node;
@@ -18,7 +19,8 @@ mod world;
 
 pub use actors::Equivocator;
 pub use check::{SETTLE_MS_MAX, Violation};
+pub use evidence::{FRAME_KINDS, Traffic};
 pub use link::{Cut, DELAY_MS_MAX, LinkConfig};
 pub use node::Role;
 pub use scenario::{Failure, Fault, Report, ScenarioConfig};
-pub use world::{FRAME_KINDS, Traffic, World};
+pub use world::World;

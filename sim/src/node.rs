@@ -8,9 +8,7 @@ use concurrence_oracle::{
     Address, AggregateParams, ConversionGraph, EXPO_DEFAULT, HOPS_DEFAULT, Member, ObserveParams, Registry, Slot,
     default_feeds, default_legs, sign,
 };
-use concurrence_protocol::{
-    self as protocol, CannotAppend, Now, OwnStart, StoreReply, StoreRequest, Write, decode_proof,
-};
+use concurrence_protocol::{self as protocol, Now, OwnStart, StoreReply, StoreRequest, Write, decode_proof};
 use concurrence_store::{OwnLog, Store, StoreId, start_state};
 
 use crate::{Equivocator, dice::Dice, disk::Disk, trace::Trace};
@@ -49,6 +47,8 @@ pub(crate) struct SimNode {
     /// When it is to be woken, in virtual time; an alarm for another time is void.
     pub(crate) wake_ms: u64,
     started_ms: u64,
+    /// The process's copy of what the sidecar says.
+    own_next: OwnNext,
     tick_ms: u64,
     /// Requests that the disk has not begun.
     pub(crate) requests: Vec<StoreRequest>,
@@ -114,6 +114,7 @@ impl SimNode {
             halted: None,
             wake_ms: u64::MAX,
             started_ms: 0,
+            own_next: OwnNext::default(),
             tick_ms,
             requests: Vec::new(),
             is_disk_busy: false,
@@ -127,6 +128,12 @@ impl SimNode {
 
     pub(crate) fn is_running(&self) -> bool {
         self.engine.is_some() && self.halted.is_none()
+    }
+
+    /// Whether it has accepted a peer's hello: it reads nothing else before.
+    pub(crate) fn listens_to(&self, peer: protocol::Peer) -> bool {
+        let mut peers = self.engine.iter().flat_map(|engine| engine.replica().peers());
+        self.is_running() && peers.any(|(number, session)| number == peer && session.greeted)
     }
 
     /// Both clocks of the process.
@@ -145,6 +152,7 @@ impl SimNode {
         self.started_ms = virtual_ms;
         self.process += 1;
         (self.requests, self.is_disk_busy) = (Vec::new(), false);
+        self.own_next = self.disk.lens(self.keys.author_key());
         self.engine = Some(self.rebuilt(registry, virtual_ms));
     }
 
@@ -228,30 +236,26 @@ impl SimNode {
 
     /// The disk carries out requests. The replies are for later; own positions that became durable are to be noted first.
     pub(crate) fn serve(&mut self, requests: Vec<StoreRequest>) -> Result<(Vec<StoreReply>, OwnNext), String> {
-        let own = self.own_next(&requests);
+        let own = self.own_rows(&requests);
         let replies = self.disk.serve(requests).map_err(|error| error.to_string())?;
         Ok((replies, own))
     }
 
-    /// Notes own positions in the sidecar. Not while peers are still being asked for the own log: what they have sent so far
-    /// must not pass for all of it after a crash.
+    /// Own operations are in the store now: it is noted beside the key before anyone is told.
     pub(crate) fn record_own(&mut self, next: OwnNext) {
-        let why = self.engine.as_ref().and_then(Engine::cannot_append);
-        if matches!(why, Some(CannotAppend::Recovering { .. } | CannotAppend::Listening)) {
-            return;
+        for (kept, new) in self.own_next.iter_mut().zip(next) {
+            *kept = (*kept).max(new);
         }
-        // What was fetched while recovering is noted with the first own append.
-        let own = self.keys.author_key();
-        let held = self.disk.lens(own);
-        self.disk.record_own(own, std::array::from_fn(|log| next[log].max(held[log])));
+        self.disk.save_sidecar(self.keys.author_key(), self.own_next);
     }
 
-    /// The next position of each own log that these requests reach.
-    fn own_next(&self, requests: &[StoreRequest]) -> OwnNext {
+    /// The next position of each own log that these requests reach. Only what the node appends is durable; own operations that
+    /// peers gave back are not, and leave the sidecar as it is, as in the production driver.
+    fn own_rows(&self, requests: &[StoreRequest]) -> OwnNext {
         let own = self.keys.author_key();
         let mut next = [0; LOGS_MAX as usize];
         let commits = requests.iter().filter_map(|request| match request {
-            StoreRequest::Commit { writes, .. } => Some(writes),
+            StoreRequest::Commit { writes, durable: true, .. } => Some(writes),
             _ => None,
         });
         for write in commits.flatten() {

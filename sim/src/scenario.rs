@@ -6,9 +6,9 @@ use crate::{
     World,
     check::{SETTLE_MS_MAX, Violation},
     dice::Dice,
+    evidence::{FRAME_KINDS, Traffic},
     link::{Cut, LinkConfig},
     node::Role,
-    world::{FRAME_KINDS, Traffic},
 };
 
 /// All that a run depends on.

@@ -2,12 +2,12 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeSet, BinaryHeap},
     sync::Arc,
 };
 
 use concurrence_crdt::{AuthorKey, Digest, Header, LogKey, NetworkId, Op, OpId, Time};
-use concurrence_engine::{Engine, Event, Halt, Input, Output};
+use concurrence_engine::{Engine, Halt, Input, Output};
 use concurrence_oracle::{Currency, Registry, SourceId};
 use concurrence_protocol::{self as protocol, Frame, MessageId, Peer, StoreReply, StoreRequest};
 use concurrence_store::StoreId;
@@ -15,6 +15,7 @@ use concurrence_store::StoreId;
 use crate::{
     Equivocator, Role, ScenarioConfig,
     dice::Dice,
+    evidence::Evidence,
     link::{Cut, Links},
     market::Market,
     node::{EPOCH_MS, Keys, OwnNext, SimNode, feed_plans, stored},
@@ -42,35 +43,6 @@ pub struct World {
     /// What a disk did that a disk must not do.
     pub(crate) disk_failure: Option<String>,
 }
-
-/// What the world saw, independently of what any engine believes.
-#[derive(Default)]
-pub(crate) struct Evidence {
-    /// Every operation that reached an honest node.
-    pub(crate) ops: BTreeMap<OpId, Arc<[u8]>>,
-    /// Operations of honest authors that were sent, each durable before.
-    pub(crate) sent: BTreeMap<(LogKey, u64), OpId>,
-    /// Frames and their bytes as sent, by the frame's tag.
-    pub(crate) frames: [Traffic; FRAME_KINDS.len()],
-    /// Of these, what honest nodes said to honest nodes.
-    pub(crate) honest_frames: [Traffic; FRAME_KINDS.len()],
-    /// Milliseconds that engines ran for, added up.
-    pub(crate) engine_ms: u64,
-    /// Crashes and restores of running nodes.
-    pub(crate) crashes: u64,
-}
-
-/// Frames of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// How many.
-    pub frames: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-/// Names of the frames, by tag.
-pub const FRAME_KINDS: [&str; 8] = ["hello", "refuse", "digest", "pull", "delta", "op", "proof", "fetch"];
 
 struct Scheduled {
     at_ms: u64,
@@ -352,9 +324,7 @@ impl World {
             Fault::RestoreBackup(node) => {
                 if let Some(backup) = self.nodes[node].backup.take().filter(|_| self.nodes[node].engine.is_none()) {
                     self.nodes[node].disk.restore_backup(&backup);
-                    // What was sent, lost on the way and then lost here was never there for anyone.
-                    let (own, Evidence { sent, ops, .. }) = (self.author(node), &mut self.evidence);
-                    sent.retain(|(log, _), id| log.author != own || ops.contains_key(id));
+                    self.evidence.forget_unheard(self.author(node));
                 }
             }
         }
@@ -404,7 +374,6 @@ impl World {
             match output {
                 Output::Send(peer, bytes) => self.send(node, peer.0 as usize, &bytes, false),
                 Output::Broadcast(bytes) => self.broadcast(node, &bytes),
-                Output::Event(Event::Admitted(op)) => self.witness_admission(node, op.op()),
                 _ => {}
             }
         }
@@ -429,6 +398,7 @@ impl World {
     }
 
     fn broadcast(&mut self, node: usize, bytes: &[u8]) {
+        self.witness_own(node, bytes);
         if let Some(actor) = &mut self.nodes[node].actor {
             actor.outbound(false, bytes); // the second chain grows even if nobody is connected
         }
@@ -446,13 +416,7 @@ impl World {
             Some(actor) => actor.outbound(is_victim, bytes).into(),
             None => bytes.into(),
         };
-        let kind = usize::from(bytes.first().copied().unwrap_or(0)).min(FRAME_KINDS.len() - 1);
-        let between_honest = self.nodes[from].is_honest() && self.nodes[to].is_honest();
-        for (counts, traffic) in [(true, &mut self.evidence.frames), (between_honest, &mut self.evidence.honest_frames)]
-        {
-            traffic[kind].frames += u64::from(counts);
-            traffic[kind].bytes += if counts { bytes.len() as u64 } else { 0 };
-        }
+        self.evidence.sent_frame(&bytes, self.nodes[from].is_honest() && self.nodes[to].is_honest());
         let (connection, arrivals) = self.links.send(from, to, self.now_ms);
         for at_ms in arrivals {
             let bytes = Arc::clone(&bytes);
@@ -466,8 +430,8 @@ impl World {
             None => Some(bytes.to_vec()),
         };
         let Some(bytes) = bytes else { return };
-        if self.nodes[to].is_honest() && self.nodes[to].is_running() {
-            self.witness_frame(to, from, &bytes);
+        if self.nodes[to].is_honest() && self.nodes[to].listens_to(number(from)) {
+            self.evidence.heard_frame(&bytes, self.registry.network_id());
         }
         let peer = number(from);
         let input = if is_broadcast {
@@ -479,30 +443,17 @@ impl World {
         self.drive(to, Input::Net(input));
     }
 
-    /// Notes operations that a frame brings to an honest node that listens to its sender.
-    fn witness_frame(&mut self, to: usize, from: usize, bytes: &[u8]) {
-        let engine = self.nodes[to].engine.as_ref();
-        let mut sessions = engine.into_iter().flat_map(|engine| engine.replica().peers());
-        if !sessions.any(|(peer, session)| peer == number(from) && session.greeted) {
+    /// Notes an own operation when its author tells of it. STORE-1: it is durable, and the sidecar covers it.
+    fn witness_own(&mut self, node: usize, frame: &[u8]) {
+        let Ok(Frame::Op(bytes)) = Frame::decode(frame) else { return };
+        let Ok(op) = Op::decode(&bytes, self.registry.network_id()) else { return };
+        let Header { log, seq, .. } = *op.header();
+        if log.author != self.author(node) || !self.nodes[node].is_honest() {
             return;
         }
-        let ops = match Frame::decode(bytes) {
-            Ok(Frame::Op(op)) => vec![op],
-            Ok(Frame::Delta(delta)) => delta.ops,
-            _ => return,
-        };
-        for op in ops.iter().filter_map(|op| Op::decode(op, self.registry.network_id()).ok()) {
-            if op.signed().clone().verify().is_ok() {
-                self.evidence.ops.entry(op.id()).or_insert_with(|| Arc::clone(op.bytes()));
-            }
-        }
-    }
-
-    /// Notes an own operation when its author says that it is out.
-    fn witness_admission(&mut self, node: usize, op: &Op) {
-        let header = op.header();
-        if header.log.author == self.author(node) && self.nodes[node].is_honest() {
-            self.evidence.sent.insert((header.log, header.seq), op.id());
+        self.evidence.sent.insert((log, seq), op.id());
+        if !self.nodes[node].disk.covers(log.index, seq, op.id()) {
+            self.disk_failure = Some(format!("STORE-1: node {node} sent {log:?} {seq} before it was durable"));
         }
     }
 

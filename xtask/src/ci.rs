@@ -8,7 +8,7 @@ use crate::{
     test, tidy,
 };
 
-/// A part of CI. A part that takes longer than its budget fails; one that takes twice as long has hung and is stopped.
+/// A part of CI. The closing table names a part that took longer than its budget; one that takes twice as long has hung: it is stopped, and fails.
 struct Part {
     name: &'static str,
     /// Minutes on two cores, from an empty `target/` in the order of the table. About twice what was measured: CI machines differ.
@@ -21,8 +21,8 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "fmt", budget_min: 1, run: fmt },
     Part { name: "tidy", budget_min: 1, run: |runner, _| tidy::tidy(runner) },
-    Part { name: "clippy", budget_min: 10, run: clippy },
-    Part { name: "test", budget_min: 24, run: test::test },
+    Part { name: "clippy", budget_min: 12, run: clippy },
+    Part { name: "test", budget_min: 28, run: test::test },
 ];
 
 /// The whole of CI, in minutes on two cores: longer, and people stop waiting for it.
@@ -30,7 +30,7 @@ const TOTAL_MIN: u64 = 45;
 
 const _: () = assert!(budgets_sum() < TOTAL_MIN, "the budgets of CI's parts exceed the whole");
 
-/// Runs all parts, prints what each took, and fails if any failed or overran its budget.
+/// Runs all parts, prints what each took, and fails if any failed.
 pub fn ci(runner: &Runner) -> anyhow::Result<()> {
     let mut parts = Parts::default();
     for part in PARTS {

@@ -13,6 +13,14 @@ struct Part {
     result: Result<(), String>,
 }
 
+impl Part {
+    /// Slower machines than the one the budgets were measured on are no failure; the table says it, and a hang is stopped.
+    fn verdict(&self) -> &str {
+        let is_over = self.budget.is_some_and(|budget| self.took > budget);
+        self.result.as_ref().map_or_else(String::as_str, |()| if is_over { "ok, over its budget" } else { "ok" })
+    }
+}
+
 impl Parts {
     /// Runs one part and remembers how it went. A failure does not stop the parts after it.
     pub fn run(&mut self, name: &str, budget: Option<Duration>, part: impl FnOnce() -> anyhow::Result<()>) {
@@ -26,8 +34,6 @@ impl Parts {
     }
 
     fn record(&mut self, name: &str, took: Duration, budget: Option<Duration>, result: Result<(), String>) {
-        let over = budget.filter(|&budget| took > budget).map(|budget| format!("over its budget of {}", clock(budget)));
-        let result = result.and(over.map_or(Ok(()), Err));
         self.0.push(Part { name: name.to_owned(), took, budget, result });
     }
 
@@ -43,10 +49,7 @@ impl Parts {
     fn table(&self) -> String {
         let total: Duration = self.0.iter().map(|p| p.took).sum();
         let budgets: Option<Duration> = self.0.iter().map(|p| p.budget).sum();
-        let rows = self.0.iter().map(|p| {
-            let result = p.result.as_ref().map_or_else(String::as_str, |()| "ok");
-            (p.name.as_str(), p.took, p.budget, result)
-        });
+        let rows = self.0.iter().map(|p| (p.name.as_str(), p.took, p.budget, p.verdict()));
         let width = self.0.iter().map(|p| p.name.len()).max().unwrap_or(0).max("total".len());
         let mut out = format!("{:width$}  {:>8}  {:>8}  result", "part", "took", "budget");
         for (name, took, budget, result) in rows.chain([("total", total, budgets, "")]) {
@@ -78,12 +81,12 @@ mod tests {
         let expected = "\
 part       took    budget  result
 fmt        0:03      1:00  ok
-test      11:00     10:00  over its budget of 10:00
+test      11:00     10:00  ok, over its budget
 tidy       0:00      1:00  2 findings
 total     11:03     12:00";
         assert_eq!(parts.table(), expected);
         let error = parts.finish("ci").unwrap_err();
-        assert_eq!(error.to_string(), "ci failed in: test, tidy");
+        assert_eq!(error.to_string(), "ci failed in: tidy");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use concurrence_node::{Config, ConfigError, PublicKeys, RegistryFile, Resolved};
+use concurrence_node::{Config, ConfigError, Keys, PublicKeys, RegistryFile, Resolved, config::Secret};
 
 /// Tell whether a configuration will run, and with what: every value with its default, every source, every leg. Secrets are not shown.
 #[derive(clap::Args)]
@@ -18,7 +18,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Reads and checks a configuration file; relative paths in it begin at its directory.
+/// Reads and checks a configuration file; the passphrase may come from the environment. Relative paths in it begin at its directory.
 pub fn load(path: &Path) -> anyhow::Result<Resolved> {
     let directory = path.parent().map_or_else(PathBuf::new, PathBuf::from);
     let named = |error: ConfigError| match error {
@@ -26,7 +26,9 @@ pub fn load(path: &Path) -> anyhow::Result<Resolved> {
         error => anyhow::anyhow!("{}: {error}", path.display()),
     };
     let config = Config::load(path).map_err(named)?;
-    config.resolve(&directory).map_err(named)
+    let mut config = config.resolve(&directory).map_err(named)?;
+    config.key_passphrase = config.key_passphrase.or_else(|| super::keygen::passphrase().map(Into::into));
+    Ok(config)
 }
 
 impl Args {
@@ -48,9 +50,10 @@ impl Args {
     }
 }
 
-/// What the file names and the node cannot start without: a key and a registry.
+/// What the file names and the node cannot start without: a key that opens, and a registry.
 fn blockers(config: &Resolved) -> Vec<String> {
-    let key = PublicKeys::load(&config.key_file).err().map(|error| error.to_string());
+    let passphrase = config.key_passphrase.as_ref().map(Secret::expose);
+    let key = Keys::load(&config.key_file, passphrase).err().map(|error| error.to_string());
     let registry = RegistryFile::load(&config.registry).and_then(|file| file.registry(&config.registry));
     key.into_iter().chain(registry.err().map(|error| error.to_string())).collect()
 }

@@ -21,7 +21,7 @@ pub struct Args {
     /// Where to begin, unix seconds; 2023-03-11 06:30 UTC, when USDC fell, unless given.
     #[arg(long, default_value_t = DEPEG_START_S)]
     start: u64,
-    /// Multiply all prices, in millionths: 1200000 is 20 % too high.
+    /// Multiply prices of BTC, in millionths: 1200000 is 20 % too high. Rates of USDT and USDC stay true.
     #[arg(long, default_value_t = 1_000_000)]
     price_ppm: u32,
     /// Print the addresses as JSON.

@@ -19,12 +19,17 @@ pub struct Args {
 }
 
 /// The environment variable that holds a key file's passphrase.
-pub const PASSPHRASE: &str = "ORACLE_KEY_PASSPHRASE";
+const PASSPHRASE: &str = "ORACLE_KEY_PASSPHRASE";
+
+/// The passphrase of the environment. An empty one is none: a variable that something left unset must not pass for encryption.
+pub fn passphrase() -> Option<String> {
+    std::env::var(PASSPHRASE).ok().filter(|passphrase| !passphrase.is_empty())
+}
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let keys = Keys::generate()?;
-        let passphrase = std::env::var(PASSPHRASE).ok();
+        let passphrase = passphrase();
         keys.create(&self.output, passphrase.as_deref())?;
         let sealed = if passphrase.is_some() { ", encrypted" } else { "" };
         eprintln!("keys written to {}{sealed}", self.output.display());

@@ -27,10 +27,7 @@ const EXIT_DISK: u8 = 5;
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let mut config = super::check_config::load(&self.config)?;
-        if config.key_passphrase.is_none() {
-            config.key_passphrase = std::env::var(super::keygen::PASSPHRASE).ok().map(Into::into);
-        }
+        let config = super::check_config::load(&self.config)?;
         log_to_stderr(&config.log_level);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let options = Options {

@@ -124,6 +124,12 @@ impl Driver {
             match self.carry_out() {
                 Ok(None) => {}
                 Ok(Some(halt)) => {
+                    // The key's log goes on elsewhere: the next start must ask for it before it appends, or it would fork it.
+                    if matches!(halt, Halt::KeyInUse(_))
+                        && let Err(error) = Sidecar::remove(&self.key_file)
+                    {
+                        error!(%error, "remove the sidecar by hand before the next start");
+                    }
                     self.publish_snapshot();
                     return Ended::Halt(halt);
                 }

@@ -65,8 +65,8 @@ pub enum Exit {
     Disk(String),
 }
 
-/// Commands waiting for the loop: a burst of frames beyond this waits in the transport.
-const COMMANDS_MAX: usize = 1_024;
+/// Commands waiting for the loop: a burst beyond this waits in the transport. Each may be a frame of 1 MiB.
+const COMMANDS_MAX: usize = 64;
 
 /// How long frames queued at a halt may take to leave: the proof that the own log is forked must reach the others.
 const HALT_FLUSH: Duration = Duration::from_millis(1_500);
@@ -205,7 +205,7 @@ fn own_log(
     let mut lens = [0u64; 4];
     for (log, len) in store.logs()? {
         if let Some(slot) = lens.get_mut(usize::from(log.index)).filter(|_| log.author == own) {
-            *slot = len;
+            *slot = readable(store, log, len)?;
         }
     }
     let sidecar = Sidecar::load(&config.key_file)?;
@@ -265,6 +265,19 @@ fn engine(
     }
     info!(ops = engine.replica().history().ops(), digest = %engine.digest(), "store read");
     Ok(engine)
+}
+
+/// How many operations of a log can be read. The own log's rest behind a row that rotted was sent: it has to be fetched back
+/// before anything is appended.
+fn readable(store: &dyn Store, log: LogKey, len: u64) -> anyhow::Result<u64> {
+    let mut read = 0;
+    while read < len {
+        match store.range(log, read, len, READ_AT_ONCE)?.len() {
+            0 => break,
+            ops => read += ops as u64,
+        }
+    }
+    Ok(read)
 }
 
 /// Bytes of operations read from the store at once.
@@ -382,5 +395,44 @@ async fn poll(exchange: ExchangeSource, source: Arc<Source>, commands: mpsc::Sen
             }
             Err(error) => warn!(source = exchange.name, symbol = polled.symbol, %error, "no quote"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use concurrence_crdt::{AuthorKey, OpId};
+    use concurrence_protocol::Write;
+    use concurrence_store::{Durability, SimulatedDisk, StoreId};
+
+    use super::*;
+
+    /// NODE-1: with a rotten row in the middle the store still counts the whole log, but the engine takes back what is before the
+    /// row. To append there would fork the log.
+    #[test]
+    fn an_own_log_with_a_rotten_row_is_recovered() {
+        let (own, id) = (AuthorKey::from_bytes([7; 32]), StoreId::from_bytes([1; 16]));
+        let log = LogKey { author: own, index: 0 };
+        let row = |seq: u8| Write::Op {
+            log,
+            seq: seq.into(),
+            id: OpId::from_bytes([seq; 32]),
+            bytes: format!("<operation {seq}>").into_bytes().into(),
+        };
+        let disk = SimulatedDisk::new();
+        let mut store = RedbStore::with_backend(disk.clone(), id).unwrap();
+        store.commit(&(0..5).map(row).collect::<Vec<_>>(), Durability::Immediate).unwrap();
+        assert_eq!(readable(&store, log, 5).unwrap(), 5);
+        drop(store);
+        disk.tamper(|content| {
+            let text = b"<operation 3>";
+            let at = content.windows(text.len()).position(|window| window == text).unwrap();
+            content[at] ^= 1;
+        });
+        let store = RedbStore::with_backend(disk, id).unwrap();
+        assert_eq!(store.logs().unwrap(), [(log, 5)]);
+        let lens = [readable(&store, log, 5).unwrap(), 0, 0, 0];
+        assert_eq!(lens, [3, 0, 0, 0]);
+        let sidecar = Sidecar { store: id, author: own, next: [5, 0, 0, 0] };
+        assert!(matches!(start_state(Some(&sidecar), own, id, lens), OwnLog::Recovering(_)));
     }
 }

@@ -5,5 +5,6 @@ mod proxy;
 mod recorder;
 
 mod four_nodes;
+mod guide;
 mod one_key_twice;
 mod refusals;

@@ -215,8 +215,13 @@ impl Replica {
 
     pub(crate) fn told_digest(&mut self, peer: Peer, theirs: Time, digest: Digest) {
         let (wall, ours) = (self.now.wall, self.history.digest());
+        let recovering = self.own.is_recovering();
         if let Some(session) = self.sessions.get_mut(&peer) {
             session.heard(wall, theirs, digest, ours);
+            if digest == ours && !recovering {
+                // Whatever it was to be asked for has come from elsewhere.
+                session.pull_waits_ms = None;
+            }
         }
         if digest != ours {
             self.pull(peer, PullCause::Differs);

@@ -554,7 +554,7 @@ fn case_16_a_flood_of_branches() {
 
 #[test]
 fn case_17_copies() {
-    let mut node = Node::follower(&[1]);
+    let mut node = Node::follower(&[1, 2]);
     node.greet(7, None, 0);
     let mut chain = Chain::new(1, 0);
     let (admitted, _gap, waiting) = (chain.op(b"0"), chain.op(b"1"), chain.op(b"2"));
@@ -570,6 +570,15 @@ fn case_17_copies() {
         node.give_bytes(7, &copy);
         assert_eq!(node.take_refused(), [Reason::Duplicate]);
     }
+    // Nor at one of an operation that is in quarantine.
+    let (left, right) = (Chain::new(2, 0).op(b"left"), Chain::new(2, 0).op(b"right"));
+    node.give(7, &left);
+    node.give(7, &right);
+    assert_eq!(node.store.quarantine[&author(2)], [right.op().id()].into());
+    node.take_refused();
+    let copy = Op::join(right.op().header().clone(), right.op().payload(), Signature::from_bytes([0; 64]));
+    node.give_bytes(7, &copy);
+    assert_eq!(node.take_refused(), [Reason::Duplicate]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub enum StoreError {
         /// The log's length.
         len: u64,
     },
-    /// An operation at a position where another one is held, or one that rotted and cannot be told from it.
+    /// An operation at a position where another one is held.
     #[error("another operation is stored at position {seq} of log {log}")]
     Conflict {
         /// Its log.

@@ -38,9 +38,9 @@ pub trait Store: Send {
     /// Writes all rows or none, in order.
     ///
     /// An operation must stand at the end of its log. One that is held already changes nothing (unless its row rotted: then
-    /// it is written anew); another one at a held position is a [`StoreError::Conflict`], one past the end a
-    /// [`StoreError::Gap`]. Of several proofs against one author the first is kept. A commit without rows and with
-    /// [`Durability::Immediate`] makes everything before it durable.
+    /// it is written anew); another one at a held position is a [`StoreError::Conflict`] (unless the row there rotted: then the
+    /// log is cut there and goes on with it), one past the end a [`StoreError::Gap`]. Of several proofs against one author the
+    /// first is kept. A commit without rows and with [`Durability::Immediate`] makes everything before it durable.
     fn commit(&mut self, writes: &[Write], durability: Durability) -> Result<(), StoreError>;
 
     /// The encoded operations of a log from position `from` to before `until`, without gaps, stopping before `bytes_max` is

@@ -8,7 +8,7 @@ use redb::{ReadableTable, Table as RedbTable, WriteTransaction};
 
 use crate::{
     StoreError,
-    row::{ABOUT, BY_ID, BYTES, META, OPS, OpKey, PROOFS, QUARANTINE, Table, op_key, seal, unseal},
+    row::{ABOUT, BY_ID, BYTES, CHECKSUM_LEN, META, OPS, OpKey, PROOFS, QUARANTINE, Table, op_key, seal, unseal},
 };
 
 /// The tables of a transaction.
@@ -119,7 +119,8 @@ impl<'a> Rows<'a> {
     }
 
     /// An operation at a position that is held: nothing to do if it is the same. Of the two rows of an operation either may have
-    /// rotted; the other one tells whether it is the same, and both are written anew.
+    /// rotted; the other one tells whether it is the same, and both are written anew. If it is another one, and the held one
+    /// rotted, the log was readable up to here and has gone on differently since: it is cut here and goes on with this one.
     fn again(&mut self, log: LogKey, seq: u64, key: &OpKey, id: &OpId, bytes: &[u8]) -> Result<(), Fault> {
         let index = self.by_id.get(id.as_bytes())?;
         let same_id = index.is_some_and(|row| unseal(Table::ById, id.as_bytes(), row.value()) == Some(key));
@@ -130,8 +131,29 @@ impl<'a> Rows<'a> {
         match (same_id, intact, same_bytes) {
             (true, true, _) => Ok(()),
             (true, false, _) | (false, _, true) => self.put(key, id, bytes),
-            (false, _, false) => Err(Fault::Refused(StoreError::Conflict { log, seq })),
+            (false, true, false) => Err(Fault::Refused(StoreError::Conflict { log, seq })),
+            (false, false, false) => {
+                self.cut(log, seq)?;
+                self.append(log, seq, id, bytes)
+            }
         }
+    }
+
+    /// Drops what stands in a log from a position on. Rows do not say their operations' ids, so the whole index is looked
+    /// through: a price paid once for a row that rotted.
+    fn cut(&mut self, log: LogKey, seq: u64) -> Result<(), Fault> {
+        let (from, last) = (op_key(log, seq), op_key(log, u64::MAX));
+        let mut dropped = 0;
+        self.ops.retain_in::<&OpKey, _>(&from..=&last, |_, row| {
+            dropped += row.len().saturating_sub(CHECKSUM_LEN) as u64;
+            false
+        })?;
+        self.by_id.retain(|id, row| {
+            unseal(Table::ById, id, row).is_none_or(|key| key < from.as_slice() || key > last.as_slice())
+        })?;
+        self.changes.bytes = self.changes.bytes.saturating_sub(dropped);
+        self.changes.lens.insert(log, seq);
+        Ok(())
     }
 
     fn put(&mut self, key: &OpKey, id: &OpId, bytes: &[u8]) -> Result<(), Fault> {
@@ -168,7 +190,7 @@ impl Changes {
 }
 
 /// Bytes of a quarantined row beside the operation: checksum and author.
-const QUARANTINE_OVERHEAD: usize = 8 + 32;
+const QUARANTINE_OVERHEAD: usize = CHECKSUM_LEN + 32;
 
 /// Writes a value of the store's own.
 pub(crate) fn put_about(

@@ -58,7 +58,7 @@ pub(crate) enum Table {
 
 /// Bytes of a row's checksum: eight let one in 2^64 rotten rows pass. Against bit rot, not against forgers: who can write the
 /// file can also write checksums.
-const CHECKSUM_LEN: usize = 8;
+pub(crate) const CHECKSUM_LEN: usize = 8;
 
 /// A row: checksum, then the value, given in parts.
 pub(crate) fn seal(table: Table, key: &[u8], value: &[&[u8]]) -> Vec<u8> {

@@ -141,6 +141,17 @@ impl Sidecar {
         Self::decode(&bytes).map(Some).map_err(|reason| SidecarError::Garbage { path, reason })
     }
 
+    /// Removes `<key file>.sidecar`: from now on nothing says that the store holds all of our logs, and the next start
+    /// recovers. To be called under the key's [`KeyLock`](crate::KeyLock).
+    pub fn remove(key_file: &Path) -> Result<(), SidecarError> {
+        let removed = beside(key_file, "sidecar").and_then(|path| match fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+            Ok(()) => sync_directory_of(&path),
+        });
+        removed.map_err(|e| SidecarError::Io { key_file: key_file.to_owned(), reason: e.to_string() })
+    }
+
     /// Writes `<key file>.sidecar`, whole or not at all, and waits until it survives a power cut. To be called under the
     /// key's [`KeyLock`](crate::KeyLock).
     pub fn save(&self, key_file: &Path) -> Result<(), SidecarError> {
@@ -329,6 +340,17 @@ mod tests {
             assert_eq!(Sidecar::load(&key).unwrap(), Some(sidecar(STORE, next)));
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the key and one sidecar");
+    }
+
+    #[test]
+    fn without_its_sidecar_a_used_key_recovers() {
+        let (dir, key) = key();
+        Sidecar::remove(&key).unwrap();
+        sidecar(STORE, [2, 0, 0, 0]).save(&key).unwrap();
+        Sidecar::remove(&key).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the key alone");
+        let start = start_state(Sidecar::load(&key).unwrap().as_ref(), OWN, STORE, [2, 0, 0, 0]);
+        assert!(matches!(start, OwnLog::Recovering(Reason::SidecarLost { .. })), "{start:?}");
     }
 
     #[test]

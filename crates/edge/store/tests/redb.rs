@@ -394,12 +394,40 @@ fn a_rotten_operation_ends_its_range_is_counted_once_and_can_be_written_again() 
         assert_eq!(store.logs().unwrap(), [(log, 10)]);
         assert_eq!(store.stats().rotten_rows, 1);
     }
-    assert_eq!(store.commit(&[variant(log, 6, 1)], Immediate), Err(StoreError::Conflict { log, seq: 6 }));
     let before = store.stats();
     store.commit(&[op(log, 6)], Immediate).unwrap();
     assert_eq!((store.stats().ops, store.stats().bytes), (before.ops, before.bytes));
     assert_eq!(store.range(log, 0, 10, usize::MAX).unwrap(), expected(log, 0..10));
     assert_eq!(store.op(&id(log, 6, 0)).unwrap(), Some(bytes(log, 6, 0)));
+}
+
+/// A node that starts reads the log up to the rotten row. If its author forked, another operation may be admitted there before
+/// the old one is fetched again: the log goes on with it, or the node could never start again.
+#[test]
+fn behind_a_rotten_operation_a_log_may_go_on_differently() {
+    let (disk, log) = (filled(), log(1, 0));
+    assert!(rot(&disk, &bytes(log, 6, 0)) > 0);
+    let mut store = on(&disk).unwrap();
+    let size = |range: std::ops::Range<u64>| range.map(|seq| bytes(log, seq, 0).len() as u64).sum::<u64>();
+    let before = store.stats();
+    assert_eq!(store.commit(&[variant(log, 5, 1)], Immediate), Err(StoreError::Conflict { log, seq: 5 }), "intact");
+    assert_eq!(store.commit(&[variant(log, 7, 1)], Immediate), Err(StoreError::Conflict { log, seq: 7 }), "intact");
+    store.commit(&[variant(log, 6, 1), variant(log, 7, 1)], Immediate).unwrap();
+    for store in [store, on(&disk.crashed(|| false)).unwrap()] {
+        assert_eq!(store.logs().unwrap(), [(log, 8)]);
+        let held = [expected(log, 0..6), vec![bytes(log, 6, 1), bytes(log, 7, 1)]].concat();
+        assert_eq!(store.range(log, 0, 10, usize::MAX).unwrap(), held);
+        assert_eq!(store.op(&id(log, 7, 1)).unwrap(), Some(bytes(log, 7, 1)));
+        for gone in 6..10 {
+            assert_eq!(store.op(&id(log, gone, 0)).unwrap(), None, "{gone} is found no more");
+        }
+        assert_eq!(store.stats().ops, 8);
+        assert_eq!(store.stats().bytes, before.bytes - size(6..10) + size(6..8));
+        assert_eq!(
+            store.range(concurrence_crdt::LogKey { index: 1, ..log }, 0, 9, usize::MAX).unwrap(),
+            expected(log, 0..0)
+        );
+    }
 }
 
 #[test]
