@@ -94,10 +94,10 @@ impl Cast {
     pub(crate) fn greeted_node(&self) -> Node {
         let mut node = self.node();
         node.store = None;
-        let digest = node.replica.digest();
+        let (digest, ops) = (node.replica.digest(), node.replica.history().ops());
         node.handle(Input::Connected { peer: PEER, author: None }, drop);
         let hello =
-            Hello { version: PROTOCOL_VERSION, network: NETWORK, registry: REGISTRY, now: node.now.wall, digest };
+            Hello { version: PROTOCOL_VERSION, network: NETWORK, registry: REGISTRY, now: node.now.wall, digest, ops };
         node.frame(Frame::Hello(hello).encode(), drop);
         node
     }

@@ -247,6 +247,23 @@ fn mute_peers_do_not_stop_sync() {
     finish(&mut world);
 }
 
+/// Hellos that were lost are said again: otherwise either side would stay deaf for as long as the connection lasts.
+#[test]
+fn lost_hellos_are_said_again() {
+    let mut world = World::new(ScenarioConfig::calm(17, 4));
+    world.partition(&[0, 1, 2, 3], Cut::Silent);
+    world.run_until(10_000);
+    let deaf = |world: &mut World| {
+        (0..4)
+            .map(|node| world.engine(node).unwrap().replica().peers().filter(|(_, s)| !s.greeted).count())
+            .sum::<usize>()
+    };
+    assert_eq!(deaf(&mut world), 12, "a hello came through");
+    world.cause(Fault::Heal);
+    assert!(world.run_while(5_000, |world| deaf(world) > 0), "somebody stayed deaf");
+    finish(&mut world);
+}
+
 #[test]
 fn a_wrong_clock_keeps_a_node_from_appending() {
     let mut config = ScenarioConfig::calm(16, 4);

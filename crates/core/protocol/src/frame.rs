@@ -34,6 +34,8 @@ pub enum Frame {
         now: Time,
         /// Digest of its frontier.
         digest: Digest,
+        /// How many operations it has admitted.
+        ops: u64,
     },
     /// "This is what I have: send what I lack."
     Pull {
@@ -67,6 +69,8 @@ pub struct Hello {
     pub now: Time,
     /// Digest of its frontier.
     pub digest: Digest,
+    /// How many operations it has admitted: where digests differ, whoever has fewer asks first.
+    pub ops: u64,
 }
 
 /// The answer to a [`Frame::Pull`].
@@ -126,12 +130,14 @@ impl Frame {
                 out.extend_from_slice(hello.registry.as_bytes());
                 out.extend_from_slice(&hello.now.ms().to_be_bytes());
                 out.extend_from_slice(hello.digest.as_bytes());
+                out.extend_from_slice(&hello.ops.to_be_bytes());
             }
             Self::Refuse(refusal) => out.extend_from_slice(&[1, *refusal as u8]),
-            Self::Digest { now, digest } => {
+            Self::Digest { now, digest, ops } => {
                 out.push(2);
                 out.extend_from_slice(&now.ms().to_be_bytes());
                 out.extend_from_slice(digest.as_bytes());
+                out.extend_from_slice(&ops.to_be_bytes());
             }
             Self::Pull { now, credit, frontier } => {
                 out.push(3);
@@ -168,7 +174,7 @@ impl Frame {
         let frame = match reader.u8()? {
             0 => Self::Hello(Hello::read(&mut reader)?),
             1 => Self::Refuse(Refusal::from_code(reader.u8()?)?),
-            2 => Self::Digest { now: time(&mut reader)?, digest: digest(&mut reader)? },
+            2 => Self::Digest { now: time(&mut reader)?, digest: digest(&mut reader)?, ops: reader.u64()? },
             3 => {
                 let (now, credit) = (time(&mut reader)?, reader.u32()?);
                 Self::Pull { now, credit, frontier: Frontier::read(&mut reader)? }
@@ -213,6 +219,7 @@ impl Hello {
             registry: digest(reader)?,
             now: time(reader)?,
             digest: digest(reader)?,
+            ops: reader.u64()?,
         })
     }
 }

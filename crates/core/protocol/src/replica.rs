@@ -445,7 +445,7 @@ impl Replica {
             (_, None) => return Verdict::Ignore,
             // Frames overtake one another on some transports: what came before the hello is lost like any lost frame.
             (_, Some(false)) => return self.refuse(peer, Reason::NoHello),
-            (Frame::Digest { now, digest }, _) => self.told_digest(peer, now, digest),
+            (Frame::Digest { now, digest, ops }, _) => self.told_digest(peer, now, digest, ops),
             (Frame::Pull { now, credit, frontier }, _) => self.pulled(peer, now, credit, frontier),
             (Frame::Delta(delta), _) => self.delta(peer, delta),
             (Frame::Op(bytes), _) => return self.take_op(peer, bytes),

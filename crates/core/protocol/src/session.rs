@@ -120,9 +120,9 @@ impl Replica {
     }
 
     fn say_hello(&mut self, peer: Peer) {
-        let (network, registry, now, digest) =
-            (self.config.network, self.config.registry, self.now.wall, self.history.digest());
-        self.send(peer, &Frame::Hello(Hello { version: PROTOCOL_VERSION, network, registry, now, digest }));
+        let (network, registry) = (self.config.network, self.config.registry);
+        let (now, digest, ops) = (self.now.wall, self.history.digest(), self.history.ops());
+        self.send(peer, &Frame::Hello(Hello { version: PROTOCOL_VERSION, network, registry, now, digest, ops }));
     }
 
     pub(crate) fn disconnected(&mut self, peer: Peer) {
@@ -155,7 +155,7 @@ impl Replica {
                 session.heard(wall, hello.now, hello.digest, ours);
                 // A recovering node must hear an answer even from peers that hold just what it holds.
                 let must_ask = self.own.is_recovering();
-                if must_ask || hello.digest != self.history.digest() {
+                if must_ask || (hello.digest != ours && !self.is_ahead_of(hello.ops)) {
                     self.pull(peer, PullCause::Differs);
                 }
             }
@@ -200,7 +200,8 @@ impl Replica {
         let (first, second) = (greeted().filter(|p| p.0 >= after), greeted().filter(|p| p.0 < after));
         let round: Vec<_> = first.chain(second).take(ROUND_PEERS_MAX).collect();
         self.last_synced = round.last().copied();
-        let frame = Frame::Digest { now: self.now.wall, digest: self.history.digest() };
+        let (digest, ops) = (self.history.digest(), self.history.ops());
+        let frame = Frame::Digest { now: self.now.wall, digest, ops };
         let recovering = self.own.is_recovering();
         for peer in round {
             self.send(peer, &frame);
@@ -213,7 +214,13 @@ impl Replica {
         }
     }
 
-    pub(crate) fn told_digest(&mut self, peer: Peer, theirs: Time, digest: Digest) {
+    /// Whether a peer with so many operations is to ask first. If it does not, because counts say little about forks or because it
+    /// lies, the next round asks all the same.
+    fn is_ahead_of(&self, theirs: u64) -> bool {
+        self.history.ops() > theirs
+    }
+
+    pub(crate) fn told_digest(&mut self, peer: Peer, theirs: Time, digest: Digest, ops: u64) {
         let (wall, ours) = (self.now.wall, self.history.digest());
         let recovering = self.own.is_recovering();
         if let Some(session) = self.sessions.get_mut(&peer) {
@@ -223,7 +230,7 @@ impl Replica {
                 session.pull_waits_ms = None;
             }
         }
-        if digest != ours {
+        if recovering || (digest != ours && !self.is_ahead_of(ops)) {
             self.pull(peer, PullCause::Differs);
         }
     }

@@ -34,9 +34,16 @@ fn frames() -> Vec<Frame> {
     let ops: Vec<_> = Chain::new(1, 0).ops(3, "a").iter().map(|op| Arc::clone(op.op().bytes())).collect();
     let digest = Digest::from_bytes([5; 32]);
     vec![
-        Frame::Hello(Hello { version: PROTOCOL_VERSION, network: NETWORK, registry: REGISTRY, now: START, digest }),
+        Frame::Hello(Hello {
+            version: PROTOCOL_VERSION,
+            network: NETWORK,
+            registry: REGISTRY,
+            now: START,
+            digest,
+            ops: 7,
+        }),
         Frame::Refuse(Refusal::Registry),
-        Frame::Digest { now: Time::from_ms(u64::MAX), digest },
+        Frame::Digest { now: Time::from_ms(u64::MAX), digest, ops: u64::MAX },
         Frame::Pull { now: START, credit: 1, frontier: node.replica.history().frontier() },
         Frame::Delta(Delta { now: START, digest, more: true, proofs: vec![proof.clone()], ops: ops.clone() }),
         Frame::Op(ops[0].clone()),

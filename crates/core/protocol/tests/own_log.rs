@@ -186,7 +186,7 @@ fn case_07_recovery_by_more_than_two_thirds() {
     assert_eq!(may_append(&node), recovering(2));
     node.handle(Input::Connected { peer: Peer(4), author: Some(author(4)) });
     let hello = node.hello(0);
-    node.frame(3, &Frame::Digest { now: START, digest: hello.digest });
+    node.frame(3, &Frame::Digest { ops: u64::MAX, now: START, digest: hello.digest });
     answer(&mut node, 3, &[], false);
     assert_eq!(may_append(&node), recovering(2));
     // A member that holds just the same is asked too: nothing else would make it answer.

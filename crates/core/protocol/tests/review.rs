@@ -36,7 +36,7 @@ fn case_1_peers_that_always_have_a_little_more() {
     let mut chains = [Chain::new(1, 0), Chain::new(2, 0)];
     for peer in [7, 8, 9] {
         node.greet(peer, None, 0);
-        node.frame(peer, &Frame::Digest { now: START, digest: OTHER });
+        node.frame(peer, &Frame::Digest { ops: u64::MAX, now: START, digest: OTHER });
     }
     let mut asked = pulled(&mut node);
     // The two liars answer at once, with one operation and the promise of more; the honest third is never early.
@@ -49,7 +49,7 @@ fn case_1_peers_that_always_have_a_little_more() {
             node.frame(liar, &answer);
         }
         node.wait(10);
-        node.frame(9, &Frame::Digest { now: START, digest: OTHER });
+        node.frame(9, &Frame::Digest { ops: u64::MAX, now: START, digest: OTHER });
         asked.extend(pulled(&mut node));
     }
     panic!("the honest peer is never asked: {asked:?}");

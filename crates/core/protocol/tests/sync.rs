@@ -77,7 +77,7 @@ fn case_01_nothing_to_do() {
     for (_, _, bytes) in &net.carried {
         let frame = Frame::decode(bytes).unwrap();
         assert!(matches!(frame, Frame::Digest { .. }), "{frame:?}");
-        assert_eq!(bytes.len(), 1 + 8 + 32, "a tag, a clock and 32 bytes");
+        assert_eq!(bytes.len(), 1 + 8 + 32 + 8, "a tag, a clock, 32 bytes and a count");
     }
     assert_eq!(net.carried.len(), 4, "one a node and round");
 }
@@ -101,7 +101,7 @@ fn case_02_a_thousand_missing() {
     ahead.sent.clear();
 
     let now = ahead.now.wall;
-    behind.frame(1, &Frame::Digest { now, digest: ahead.digest() });
+    behind.frame(1, &Frame::Digest { ops: u64::MAX, now, digest: ahead.digest() });
     let (_, asked) = behind.sent.pop_front().unwrap();
     assert!(behind.sent.is_empty() && matches!(Frame::decode(&asked), Ok(Frame::Pull { .. })));
     assert!(asked.len() < 5_000, "{}", asked.len());
@@ -188,7 +188,7 @@ fn case_04_liars_who_never_answer() {
         // The liars speak first, and claim something new each time.
         for liar in [7, 8] {
             let now = net.nodes[0].now.wall;
-            net.nodes[0].frame(liar, &Frame::Digest { now, digest: Digest::from_bytes([lie; 32]) });
+            net.nodes[0].frame(liar, &Frame::Digest { ops: u64::MAX, now, digest: Digest::from_bytes([lie; 32]) });
         }
         let op = chain.op(b"news");
         net.nodes[1].give(99, &op);
@@ -211,7 +211,7 @@ fn case_04_a_liar_is_asked_ever_less() {
     let (mut asked, minutes) = (0, 5);
     for second in 0..minutes * 60u64 {
         let digest = Digest::from_bytes([u8::try_from(second % 251).unwrap() + 1; 32]);
-        node.frame(7, &Frame::Digest { now: node.now.wall, digest });
+        node.frame(7, &Frame::Digest { ops: u64::MAX, now: node.now.wall, digest });
         node.wait(1_000);
         asked += pulls(&node.take_sent()).len();
     }
@@ -330,7 +330,7 @@ fn case_09_no_hello() {
     let op = Chain::new(1, 0).op(b"a");
     let mut node = Node::follower(&[1]);
     let everything = [
-        Frame::Digest { now: START, digest: Digest::from_bytes([1; 32]) },
+        Frame::Digest { ops: u64::MAX, now: START, digest: Digest::from_bytes([1; 32]) },
         pull(&node, 1, Frontier::default()),
         delta(std::slice::from_ref(&op), vec![], false),
         Frame::Op(op.op().bytes().clone()),

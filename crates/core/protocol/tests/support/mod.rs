@@ -204,8 +204,8 @@ impl Node {
     /// A hello that this node accepts, with its own digest.
     pub fn hello(&mut self, ahead_ms: i64) -> Hello {
         let now = concurrence_crdt::Time::from_ms(self.now.wall.ms().saturating_add_signed(ahead_ms));
-        let digest = self.replica.digest();
-        Hello { version: PROTOCOL_VERSION, network: NETWORK, registry: REGISTRY, now, digest }
+        let (digest, ops) = (self.replica.digest(), self.replica.history().ops());
+        Hello { version: PROTOCOL_VERSION, network: NETWORK, registry: REGISTRY, now, digest, ops }
     }
 
     pub fn frame(&mut self, peer: u32, frame: &Frame) {
