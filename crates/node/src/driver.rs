@@ -181,7 +181,11 @@ impl Driver {
             NetEvent::Refused { peer, reason } => {
                 self.scribe.refused_connection(&reason);
                 warn!(peer = peer.map(|p| p.to_string()), %reason, "connection refused");
-                return;
+                let known = peer.map(|id| self.peers.number(id)).and_then(|number| self.peers.known(number));
+                if known.is_none_or(|known| known.author.is_none()) {
+                    return;
+                }
+                protocol::Input::TurnedAway
             }
         };
         self.engine.handle(now, Input::Net(input));

@@ -70,6 +70,14 @@ impl OwnLog {
         }
     }
 
+    /// A member was reached and hung up: while that happens a fresh key listens on. Where two processes use one key, members talk to
+    /// them in turn, and only in its turn can this one hear that the log exists.
+    pub fn turned_away(&mut self, now: Now, fresh_listen_ms: u64) {
+        if let State::Listen { until_mono_ms } = &mut self.state {
+            *until_mono_ms = (*until_mono_ms).max(now.mono_ms.saturating_add(fresh_listen_ms));
+        }
+    }
+
     /// An own operation came from a peer. Returns whether that means that the key is in use elsewhere.
     pub fn found_own_op(&mut self, declared: Time) -> bool {
         let is_appending = matches!(self.state, State::Append | State::InUse);

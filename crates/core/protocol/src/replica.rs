@@ -93,6 +93,8 @@ pub enum Input {
     },
     /// A peer is gone.
     Disconnected(Peer),
+    /// A member's node that was reached hung up before it could be talked to. It may be talking to another process with this node's key.
+    TurnedAway,
     /// A frame for this node alone.
     Frame {
         /// Who sent it.
@@ -248,6 +250,7 @@ impl Replica {
         match input {
             Input::Connected { peer, author } => self.connected(peer, author),
             Input::Disconnected(peer) => self.disconnected(peer),
+            Input::TurnedAway => self.own.turned_away(now, self.config.fresh_listen_ms),
             Input::Frame { peer, bytes } => {
                 self.frame(peer, &bytes);
             }

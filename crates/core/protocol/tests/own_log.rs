@@ -88,6 +88,19 @@ fn case_02_a_fresh_key_listens() {
     assert!(node.append(1, b"now").is_ok());
 }
 
+/// Where two processes use one key, members talk to them in turn: whoever is turned away has not been told anything yet.
+#[test]
+fn case_02_a_fresh_key_that_is_turned_away_listens_on() {
+    let mut node = node(OwnStart::Fresh);
+    for _ in 0..5 {
+        node.wait(FRESH_LISTEN_MS - 1);
+        node.handle(Input::TurnedAway);
+        assert_eq!(may_append(&node), Err(CannotAppend::Listening));
+    }
+    node.wait(FRESH_LISTEN_MS);
+    assert_eq!(may_append(&node), Ok(()));
+}
+
 #[test]
 fn case_03_a_key_that_was_used_before() {
     let earlier = earlier(4);

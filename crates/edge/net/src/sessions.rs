@@ -70,7 +70,7 @@ pub(crate) struct Ended {
     pub(crate) was_ready: bool,
     /// It was ready for long enough to trust the peer with a quick redial.
     pub(crate) stable: bool,
-    /// We dialled, and the peer hung up before it said who it is.
+    /// We dialled, and the peer hung up before the session was ready.
     pub(crate) turned_away: bool,
 }
 
@@ -155,7 +155,7 @@ impl Sessions {
         Some(Ended {
             was_ready: session.ready_since.is_some(),
             stable: session.ready_since.is_some_and(|since| now - since >= STABLE),
-            turned_away: session.dialled && !session.identified && !session.closing,
+            turned_away: session.dialled && session.ready_since.is_none() && !session.closing,
         })
     }
 
