@@ -139,6 +139,9 @@ mod tests {
     #[test]
     fn a_thousand_missing_operations_cost_one_request_and_little_beside_them() {
         let rows = sync::missing_tails(20, 10);
-        assert!(rows[0].aim.as_ref().unwrap().is_met, "{:?}", rows[0]);
+        // The row between them misses: bench/README.md says why.
+        for row in [&rows[0], &rows[2]] {
+            assert!(row.aim.as_ref().unwrap().is_met, "{row:?}");
+        }
     }
 }

@@ -86,7 +86,10 @@ fn row(first: First, mut nodes: Vec<Node>, tails: &[Op]) -> Row {
         wire.carried = Carried::default();
         wire.tick(&mut nodes, matches!(first, First::Behind).into());
     }
-    let ((), time) = spent(|| wire.carry(&mut nodes));
+    let ((), time) = spent(|| {
+        wire.carry(&mut nodes);
+        wire.round_of_the_silent(&mut nodes, first);
+    });
     assert_eq!(nodes[0].replica.digest(), nodes[1].replica.digest(), "both must end equal");
     assert_eq!(nodes[0].replica.history().ops(), nodes[1].replica.history().ops(), "both must end equal");
     wire.carried.row(first, nodes[0].replica.history().ops(), tails.len(), time.as_secs_f64() * 1e3)
@@ -111,6 +114,14 @@ impl Wire {
     fn tick(&mut self, nodes: &mut [Node], at: usize) {
         nodes[at].now.mono_ms = nodes[at].replica.next_wake_ms();
         self.take(nodes, at, 0, Input::Tick);
+    }
+
+    /// Whoever has more operations does not ask: it is asked once its own round has come. Where both spoke, that is at once.
+    fn round_of_the_silent(&mut self, nodes: &mut [Node], first: First) {
+        if matches!(first, First::Behind) {
+            self.tick(nodes, 0);
+            self.carry(nodes);
+        }
     }
 
     fn carry(&mut self, nodes: &mut [Node]) {
