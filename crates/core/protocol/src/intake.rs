@@ -69,7 +69,8 @@ const BUCKETS_AHEAD_MAX: u64 = 2;
 /// Operations of a forked author kept beyond the admitted state: a few branches, as evidence and for certificates to come.
 const QUARANTINE_OPS_MAX: usize = 4;
 
-/// Signatures verified in one batch: same-author batches gain little beyond (ed25519-zebra 5.0, same key: 10.9 us a signature at 64, 10.2 at 256).
+/// Signatures verified in one batch: same-author batches gain little beyond
+/// (ed25519-zebra 5.0, same key: 10.9 us a signature at 64, 10.2 at 256).
 const VERIFY_BATCH: usize = 64;
 
 impl Replica {
