@@ -83,7 +83,11 @@ impl Reference {
         let (counted, total) = (prices.len(), params.members);
         let sources = newest.iter().fold(0u16, |all, (_, _, stated)| all | stated.sources()).count_ones();
         let is_quorate = 3 * counted > 2 * total;
-        let needed = if is_quorate { 2 * total / 3 + 1 } else { total / 2 + 1 };
+        let needed = match (is_quorate, 2 * counted > total) {
+            (true, _) => 2 * total / 3 + 1,
+            (false, true) => total / 2 + 1,
+            (false, false) => 1,
+        };
         let (price, interval) = (median(&prices), extremes(&prices, needed));
         let is_wide = price.zip(interval).is_some_and(|(price, (low, high))| {
             (high - low) / 1_000 * 1_000_000 > price / 1_000 * params.width_max_ppm
@@ -93,7 +97,7 @@ impl Reference {
         let status = match (age_ms <= params.max_age_ms, is_good) {
             (true, true) => "ok",
             (false, true) => "stale",
-            (true, false) if 2 * counted > total => "degraded",
+            (true, false) if counted > 0 => "degraded",
             _ => "halted",
         };
         let shown = status != "halted";

@@ -46,11 +46,12 @@ pub struct Aggregate {
 pub enum Status {
     /// Within the honest answers while less than a third of the registry's weight is faulty.
     Ok,
-    /// More than half of the weight counted, but something is missing: shown without guarantee, never certified, never put on chain.
+    /// Something fresh counted, but too little or too far apart: shown without guarantee, never certified, never put on chain. The
+    /// shortfalls say how little.
     Degraded,
     /// Was ok, and is older than the maximum age.
     Stale,
-    /// No answer.
+    /// No answer: nothing counted, or nothing fresh and too little for [`Status::Stale`].
     Halted,
 }
 
@@ -237,7 +238,12 @@ impl Aggregate {
     fn judged(mut self, params: &AggregateParams) -> Self {
         let (counted, total) = (u128::from(self.counted_weight), u128::from(self.total_weight));
         let (quorate, majority) = (3 * counted > 2 * total, 2 * counted > total);
-        let needed = if quorate { quorum(self.total_weight) } else { half(self.total_weight) };
+        // Without a majority any part of what counted could have been all that was heard.
+        let needed = match (quorate, majority) {
+            (true, _) => quorum(self.total_weight),
+            (false, true) => half(self.total_weight),
+            (false, false) => 1,
+        };
         let votes = self.votes();
         let (price, interval) = (lower_weighted_median(&votes), admissible_interval(&votes, needed));
         let have = u8::try_from(self.sources.count_ones()).unwrap_or(u8::MAX);
@@ -254,7 +260,7 @@ impl Aggregate {
         self.status = match (old, self.shortfalls.is_empty()) {
             (false, true) => Status::Ok,
             (true, true) => Status::Stale,
-            (false, false) if majority => Status::Degraded,
+            (false, false) if price.is_some() => Status::Degraded,
             _ => Status::Halted,
         };
         if old {
@@ -395,7 +401,8 @@ mod tests {
         // More than two thirds of 6 is 5; of 7 it is 5 as well.
         assert_eq!(status(&now(&[100; 5]), &[1; 6]), (Status::Ok, vec![]));
         assert_eq!(status(&now(&[100; 4]), &[1; 6]), (Status::Degraded, vec![NoQuorum]));
-        assert_eq!(status(&now(&[100; 3]), &[1; 6]), (Status::Halted, vec![NoMajority]));
+        assert_eq!(status(&now(&[100; 3]), &[1; 6]), (Status::Degraded, vec![NoMajority]));
+        assert_eq!(status(&now(&[100]), &[1; 6]).0, Status::Degraded);
         assert_eq!(status(&[], &[1; 6]).0, Status::Halted);
         let wide = now(&[100, 100, 100, 103, 103, 103, 103]);
         assert_eq!(status(&wide, &[1; 7]), (Status::Degraded, vec![Width]));
@@ -422,9 +429,19 @@ mod tests {
         statements.extend((950..1_000).map(|slot| (3, slot, attests(500))));
         let answer = of(&statements, &[1; 4]);
         assert_eq!((answer.counted.len(), answer.counted_weight, answer.price), (4, 4, Some(whole(100))));
-        // A liar alone, however often, makes no majority.
+        // A liar alone, however often, makes no majority, and the answer says so.
         let alone: Vec<_> = (950..=1_000).map(|slot| (3, slot, attests(500))).collect();
-        assert_eq!(of(&alone, &[1; 4]).status, Status::Halted);
+        let answer = of(&alone, &[1; 4]);
+        assert_eq!((answer.status, answer.shortfalls), (Status::Degraded, vec![Shortfall::NoMajority]));
+    }
+
+    /// ORACLE-3: below a majority the interval spans all that counted, since any of it could have been all that was heard.
+    #[test]
+    fn a_minority_shows_how_far_apart_it_is() {
+        let answer = of(&now(&[100, 101, 109]), &[1; 7]);
+        assert_eq!((answer.status, answer.price), (Status::Degraded, Some(whole(101))));
+        assert_eq!(answer.interval, Some((whole(100), whole(109))));
+        assert_eq!(answer.shortfalls, [Shortfall::NoMajority, Shortfall::Width]);
     }
 
     #[test]

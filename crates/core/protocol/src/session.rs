@@ -21,8 +21,12 @@ pub struct Session {
     pub refusal: Option<Refusal>,
     /// Digest of its frontier, as it last said. A claim: nothing here ever follows from it but a question.
     pub digest: Option<Digest>,
+    /// How many operations it has admitted, as it last said. A claim too.
+    ops: u64,
     /// Our own digest when it said so.
     compared: Option<Digest>,
+    /// Whether a round was let pass for it to ask first.
+    was_waited_for: bool,
     /// How far its clock is ahead of ours, in milliseconds.
     pub clock_offset_ms: Option<i64>,
     /// Until when the answer to our pull is awaited, on the monotonic clock.
@@ -89,7 +93,9 @@ impl Session {
             greeted: false,
             refusal: None,
             digest: None,
+            ops: 0,
             compared: None,
+            was_waited_for: false,
             clock_offset_ms: None,
             pull_until_ms: None,
             pull_waits_ms: None,
@@ -105,6 +111,7 @@ impl Session {
         if digest == ours {
             // Whoever agrees with us now and then is no liar to be asked rarely.
             self.idle_pulls = 0;
+            self.was_waited_for = false;
         }
         let difference = i128::from(theirs.ms()) - i128::from(wall.ms());
         let clamped = difference.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
@@ -153,6 +160,7 @@ impl Replica {
             }
             None => {
                 session.heard(wall, hello.now, hello.digest, ours);
+                session.ops = hello.ops;
                 // A recovering node must hear an answer even from peers that hold just what it holds.
                 let must_ask = self.own.is_recovering();
                 if must_ask || (hello.digest != ours && !self.is_ahead_of(hello.ops)) {
@@ -205,17 +213,25 @@ impl Replica {
         let recovering = self.own.is_recovering();
         for peer in round {
             self.send(peer, &frame);
-            let ours = self.history.digest();
-            // Told of another digest while ours was the present one. Older news are no news: both sides go on all the time.
-            let differs = self.sessions.get(&peer).is_some_and(|s| s.digest != Some(ours) && s.compared == Some(ours));
-            if recovering || differs {
+            if recovering || self.is_to_be_asked(peer) {
                 self.pull(peer, PullCause::Differs);
             }
         }
     }
 
+    /// Whether a round asks a peer: it told of another digest while ours was the present one. Older news are no news: both sides go
+    /// on all the time. One that has fewer operations has just been told our digest, and gets until our next round to ask first.
+    fn is_to_be_asked(&mut self, peer: Peer) -> bool {
+        let (ours, ops) = (self.history.digest(), self.history.ops());
+        let Some(session) = self.sessions.get_mut(&peer) else { return false };
+        let differs = session.digest != Some(ours) && session.compared == Some(ours);
+        let is_waiting = differs && ops > session.ops && !session.was_waited_for;
+        session.was_waited_for = is_waiting;
+        differs && !is_waiting
+    }
+
     /// Whether a peer with so many operations is to ask first. If it does not, because counts say little about forks or because it
-    /// lies, the next round asks all the same.
+    /// lies, the second round after asks all the same.
     fn is_ahead_of(&self, theirs: u64) -> bool {
         self.history.ops() > theirs
     }
@@ -225,6 +241,7 @@ impl Replica {
         let recovering = self.own.is_recovering();
         if let Some(session) = self.sessions.get_mut(&peer) {
             session.heard(wall, theirs, digest, ours);
+            session.ops = ops;
             if digest == ours && !recovering {
                 // Whatever it was to be asked for has come from elsewhere.
                 session.pull_waits_ms = None;
