@@ -1,110 +1,145 @@
-//! A node's simulated disk: what the production store would hold, and what of it a power cut leaves.
+//! A node's disk: the production store on a simulated one that loses, tears, fills up, fails and rots, and the sidecar beside
+//! the key.
 
-use std::sync::Arc;
+use std::io::ErrorKind;
 
 use concurrence_crdt::{AuthorKey, LOGS_MAX, LogKey, OpId};
-use concurrence_protocol::{StoreReply, StoreRequest, Write};
-use concurrence_store::{Durability, MemoryStore, Sidecar, Store, StoreError, StoreId, StoreStats, serve_all};
+use concurrence_protocol::{StoreReply, StoreRequest};
+use concurrence_store::{Durability, RedbStore, Sidecar, SimulatedDisk, Store, StoreError, StoreId, serve_all};
 
 use crate::dice::Dice;
 
-/// A store and the sidecar beside the key. Commits that were not made durable are lost from the end in a crash.
-#[derive(Clone)]
+/// A disk, and the store that a running process has open on it.
 pub(crate) struct Disk {
-    live: MemoryStore,
-    durable: MemoryStore,
-    /// Commits since the last durable one, in order.
-    unsynced: Vec<Vec<Write>>,
-    /// `None` until the first own operation.
+    platter: SimulatedDisk,
+    store: Option<RedbStore>,
+    id: StoreId,
+    /// `None` until the first own operation. Replaced as a whole and durably, as the production one is.
     pub(crate) sidecar: Option<Sidecar>,
 }
 
+/// A copy of a disk that was put aside.
+pub(crate) struct Backup {
+    platter: SimulatedDisk,
+    id: StoreId,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// SIGKILL: what was written stays, synced or not.
+    Kill,
+    /// The power goes: of what was not synced a random part of the sectors survives, each whole or not at all.
+    PowerCut,
+}
+
+/// Bytes of operations read from a store at once, as in the production node.
+pub(crate) const READ_AT_ONCE: usize = 4 << 20;
+
 impl Disk {
     pub(crate) fn new(id: StoreId) -> Self {
-        let store = MemoryStore::new(id);
-        Self { live: store.clone(), durable: store, unsynced: Vec::new(), sidecar: None }
+        Self { platter: SimulatedDisk::new(), store: None, id, sidecar: None }
+    }
+
+    /// Opens the store, which is repaired first if it was not closed in order.
+    pub(crate) fn open(&mut self) -> Result<&RedbStore, StoreError> {
+        let store = RedbStore::with_backend(self.platter.clone(), self.id)?;
+        Ok(self.store.insert(store))
+    }
+
+    pub(crate) fn store(&self) -> Option<&RedbStore> {
+        self.store.as_ref()
     }
 
     /// Serves requests as the production driver does: together, in order.
     pub(crate) fn serve(&mut self, requests: Vec<StoreRequest>) -> Result<Vec<StoreReply>, StoreError> {
-        serve_all(self, requests)
+        match &mut self.store {
+            Some(store) => serve_all(store, requests),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Replaces the sidecar. It is durable itself from now on.
     pub(crate) fn save_sidecar(&mut self, author: AuthorKey, next: [u64; LOGS_MAX as usize]) {
-        self.sidecar = Some(Sidecar { store: self.live.id(), author, next });
+        self.sidecar = Some(Sidecar { store: self.id, author, next });
     }
 
-    /// The power goes: of what was not durable the first so many commits survive.
-    pub(crate) fn crash(&mut self, dice: &mut Dice) {
-        let survive = dice.below(self.unsynced.len() + 1);
-        for writes in self.unsynced.drain(..).take(survive) {
-            // Each was committed to the live store in this order: it fits.
-            self.durable.commit(&writes, Durability::Immediate).unwrap_or(());
+    /// The process is gone, and what it had not synced may be.
+    pub(crate) fn end(&mut self, how: End, dice: &mut Dice) {
+        let survived = self.platter.crashed(|| how == End::Kill || dice.chance(500));
+        // Closing writes to the disk as it was, which nobody sees any more.
+        self.store = None;
+        self.platter = survived;
+    }
+
+    /// The disk as a SIGKILL would leave it once everything is written, opened anew.
+    pub(crate) fn reopened(&mut self) -> Result<RedbStore, StoreError> {
+        if let Some(store) = &mut self.store {
+            store.commit(&[], Durability::Immediate)?;
         }
-        self.live = self.durable.clone();
+        RedbStore::with_backend(self.platter.crashed(|| true), self.id)
     }
 
-    /// STORE-1: whether an own operation would survive a power cut now, and the sidecar says so.
-    pub(crate) fn covers(&self, log: u8, seq: u64, id: OpId) -> bool {
+    /// STORE-1: whether the sidecar says that an own operation was written.
+    pub(crate) fn notes(&self, log: u8, seq: u64) -> bool {
         let noted = self.sidecar.and_then(|sidecar| sidecar.next.get(usize::from(log)).copied());
-        noted.is_some_and(|next| seq < next) && self.durable.op(&id).is_ok_and(|op| op.is_some())
+        noted.is_some_and(|next| seq < next)
     }
 
-    /// Lengths of an author's logs.
-    pub(crate) fn lens(&self, author: AuthorKey) -> [u64; LOGS_MAX as usize] {
-        let mut lens = [0; LOGS_MAX as usize];
-        for (log, len) in self.live.logs().unwrap_or_default() {
-            if let Some(slot) = lens.get_mut(usize::from(log.index)).filter(|_| log.author == author) {
-                *slot = len;
-            }
-        }
-        lens
+    /// STORE-1: whether an operation would be there after a power cut now that loses all that is not synced.
+    pub(crate) fn survives(&self, id: OpId) -> bool {
+        let survived = RedbStore::with_backend(self.platter.crashed(|| false), self.id);
+        survived.is_ok_and(|store| store.op(&id).is_ok_and(|op| op.is_some()))
     }
 
-    /// Puts back what the store held when `backup` was taken. The sidecar stays, as it does beside a key.
-    pub(crate) fn restore_backup(&mut self, backup: &Self) {
-        (self.live, self.durable, self.unsynced) = (backup.live.clone(), backup.live.clone(), Vec::new());
+    /// So many more calls that write or sync succeed, and none after.
+    pub(crate) fn fail_after(&self, calls: u64, kind: ErrorKind) {
+        self.platter.fail_after(calls, kind);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.platter.heal();
+    }
+
+    /// Flips a bit somewhere in these bytes, if they are on the disk. Returns whether they are.
+    pub(crate) fn rot(&self, stored: &[u8], dice: &mut Dice) -> bool {
+        let found = self.platter.find(stored);
+        found.inspect(|at| self.platter.flip(at + dice.below(stored.len()))).is_some()
+    }
+
+    pub(crate) fn backup(&self) -> Backup {
+        Backup { platter: self.platter.crashed(|| true), id: self.id }
+    }
+
+    /// Puts back what the store held when the backup was taken. The sidecar stays, as it does beside a key.
+    pub(crate) fn restore_backup(&mut self, backup: &Backup) {
+        (self.store, self.platter, self.id) = (None, backup.platter.crashed(|| true), backup.id);
+    }
+
+    /// A new disk in the place of a broken one. The sidecar stays: it names a store that is gone.
+    pub(crate) fn replace(&mut self, id: StoreId) {
+        (self.store, self.platter, self.id) = (None, SimulatedDisk::new(), id);
     }
 }
 
-impl Store for Disk {
-    fn id(&self) -> StoreId {
-        self.live.id()
-    }
-
-    fn commit(&mut self, writes: &[Write], durability: Durability) -> Result<(), StoreError> {
-        self.live.commit(writes, durability)?;
-        self.unsynced.push(writes.to_vec());
-        if durability == Durability::Immediate {
-            for writes in self.unsynced.drain(..) {
-                self.durable.commit(&writes, durability)?;
-            }
+/// Lengths of an author's logs, each as long as it can be read.
+pub(crate) fn lens(store: &dyn Store, author: AuthorKey) -> Result<[u64; LOGS_MAX as usize], StoreError> {
+    let mut lens = [0; LOGS_MAX as usize];
+    for (log, len) in store.logs()? {
+        if let Some(slot) = lens.get_mut(usize::from(log.index)).filter(|_| log.author == author) {
+            *slot = readable(store, log, len)?;
         }
-        Ok(())
     }
+    Ok(lens)
+}
 
-    fn range(&self, log: LogKey, from: u64, until: u64, bytes_max: usize) -> Result<Vec<Arc<[u8]>>, StoreError> {
-        self.live.range(log, from, until, bytes_max)
+fn readable(store: &dyn Store, log: LogKey, len: u64) -> Result<u64, StoreError> {
+    let mut read = 0;
+    while read < len {
+        match store.range(log, read, len, READ_AT_ONCE)?.len() {
+            0 => break,
+            ops => read += ops as u64,
+        }
     }
-
-    fn op(&self, id: &OpId) -> Result<Option<Arc<[u8]>>, StoreError> {
-        self.live.op(id)
-    }
-
-    fn logs(&self) -> Result<Vec<(LogKey, u64)>, StoreError> {
-        self.live.logs()
-    }
-
-    fn proofs(&self) -> Result<Vec<Arc<[u8]>>, StoreError> {
-        self.live.proofs()
-    }
-
-    fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.live.meta(key)
-    }
-
-    fn stats(&self) -> StoreStats {
-        self.live.stats()
-    }
+    Ok(read)
 }

@@ -1,25 +1,49 @@
 //! What the world saw, independently of what any engine believes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId};
 use concurrence_protocol::Frame;
 
-/// Operations and frames, as they were on the wire.
+/// Operations and frames as they were on the wire, and how often each fault really happened.
 #[derive(Default)]
 pub(crate) struct Evidence {
-    /// Every operation that reached an honest node.
+    /// Every operation that reached an honest node, its signature verified.
     pub(crate) ops: BTreeMap<OpId, Arc<[u8]>>,
+    /// Hashes of encoded operations that were looked at already: each is verified once, not at each of its receivers.
+    seen: BTreeSet<[u8; 32]>,
     /// Operations of honest authors that were sent.
     pub(crate) sent: BTreeMap<(LogKey, u64), OpId>,
     /// Frames and their bytes as sent, by the frame's tag.
     pub(crate) frames: [Traffic; FRAME_KINDS.len()],
     /// Of these, what honest nodes said to honest nodes.
     pub(crate) honest_frames: [Traffic; FRAME_KINDS.len()],
+    /// Frames and bytes that each node sent.
+    pub(crate) sent_by: Vec<Traffic>,
     /// Milliseconds that engines ran for, added up.
     pub(crate) engine_ms: u64,
-    /// Crashes of running nodes.
-    pub(crate) crashes: u64,
+    /// Refusals at honest nodes, by reason.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// Faults that took effect, by name.
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+    /// When which node admitted which operation, if that is wanted.
+    pub(crate) admissions: Option<Vec<Admission>>,
+}
+
+/// A node admitted an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// When, in virtual time.
+    pub at_ms: u64,
+    /// Which node.
+    pub node: usize,
+    /// The operation's log.
+    pub log: LogKey,
+    /// Its position.
+    pub seq: u64,
 }
 
 /// Frames of one kind.
@@ -35,10 +59,15 @@ pub struct Traffic {
 pub const FRAME_KINDS: [&str; 8] = ["hello", "refuse", "digest", "pull", "delta", "op", "proof", "fetch"];
 
 impl Evidence {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self { sent_by: vec![Traffic::default(); nodes], ..Self::default() }
+    }
+
     /// A frame is sent, whether it arrives or not.
-    pub(crate) fn sent_frame(&mut self, bytes: &[u8], is_between_honest: bool) {
+    pub(crate) fn sent_frame(&mut self, from: usize, bytes: &[u8], is_between_honest: bool) {
         let kind = usize::from(bytes.first().copied().unwrap_or(0)).min(FRAME_KINDS.len() - 1);
         self.frames[kind].count(bytes);
+        self.sent_by[from].count(bytes);
         if is_between_honest {
             self.honest_frames[kind].count(bytes);
         }
@@ -51,17 +80,33 @@ impl Evidence {
             Ok(Frame::Delta(delta)) => delta.ops,
             _ => return,
         };
-        for op in ops.iter().filter_map(|op| Op::decode(op, network).ok()) {
-            if op.signed().clone().verify().is_ok() {
-                self.ops.entry(op.id()).or_insert_with(|| Arc::clone(op.bytes()));
-            }
+        ops.iter().for_each(|op| self.heard_op(op, network));
+    }
+
+    fn heard_op(&mut self, bytes: &Arc<[u8]>, network: NetworkId) {
+        if !self.seen.insert(*blake3::hash(bytes).as_bytes()) {
+            return;
+        }
+        let Ok(op) = Op::decode(bytes, network) else { return };
+        if op.signed().clone().verify().is_ok() {
+            self.ops.entry(op.id()).or_insert_with(|| Arc::clone(bytes));
         }
     }
 
-    /// What an author sent, nobody heard, and it then lost with its store was never there for anyone.
+    /// What an author sent, nobody heard, and it then lost with its disk was never there for anyone.
     pub(crate) fn forget_unheard(&mut self, author: AuthorKey) {
         let ops = &self.ops;
         self.sent.retain(|(log, _), id| log.author != author || ops.contains_key(id));
+    }
+
+    /// A fault took effect.
+    pub(crate) fn fault(&mut self, name: &'static str) {
+        *self.faults.entry(name).or_default() += 1;
+    }
+
+    /// Something was refused by an honest node.
+    pub(crate) fn refusal(&mut self, reason: &'static str) {
+        *self.refused.entry(reason).or_default() += 1;
     }
 }
 

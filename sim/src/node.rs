@@ -1,17 +1,20 @@
 //! One simulated process: an engine, its keys, clock and disk, and the loop that carries out what the engine asks for.
 
-use concurrence_crdt::{AuthorKey, LOGS_MAX, Op, Signature, SigningKey, Time, VerifiedOp};
+use concurrence_crdt::{AuthorKey, LOGS_MAX, Op, Signature, SigningKey, VerifiedOp};
 use concurrence_engine::{
     Engine, EngineConfig, FeedPlan, Halt, Input, META_WATERMARK, Output, SignRequest, Signed, SubmissionParams,
 };
-use concurrence_oracle::{
-    Address, AggregateParams, ConversionGraph, EXPO_DEFAULT, HOPS_DEFAULT, Member, ObserveParams, Registry, Slot,
-    default_feeds, default_legs, sign,
-};
+use concurrence_oracle::{Address, AggregateParams, Member, ObserveParams, Registry, Slot, sign};
 use concurrence_protocol::{self as protocol, Now, OwnStart, StoreReply, StoreRequest, Write, decode_proof};
-use concurrence_store::{OwnLog, Store, StoreId, start_state};
+use concurrence_store::{OwnLog, Store, StoreError, StoreId, start_state};
 
-use crate::{Equivocator, dice::Dice, disk::Disk, trace::Trace};
+use crate::{
+    Actor, ActorKind,
+    clock::Clock,
+    dice::Dice,
+    disk::{self, Backup, Disk, End},
+    trace::Trace,
+};
 
 /// What a node is in a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +26,8 @@ pub enum Role {
         /// The multiple; 1,200,000 is 20 % high.
         factor_ppm: i128,
     },
-    /// An [`Equivocator`] stands between it and the others.
-    Equivocator,
+    /// An actor stands between it and the others.
+    Liar(ActorKind),
     /// An honest process with the keys of an earlier node, on another disk, told to append at once.
     TwinOf(usize),
 }
@@ -37,22 +40,33 @@ pub(crate) struct SimNode {
     pub(crate) engine: Option<Engine>,
     pub(crate) disk: Disk,
     /// An older state of the disk, for scenarios that restore one.
-    pub(crate) backup: Option<Disk>,
-    pub(crate) actor: Option<Equivocator>,
-    /// How far its wall clock is ahead of virtual time, in milliseconds.
-    pub(crate) clock_offset_ms: i64,
+    pub(crate) backup: Option<Backup>,
+    pub(crate) actor: Option<Box<dyn Actor>>,
+    pub(crate) clock: Clock,
     /// Counts processes: what was meant for an earlier one is void.
     pub(crate) process: u32,
     pub(crate) halted: Option<Halt>,
     /// When it is to be woken, in virtual time; an alarm for another time is void.
     pub(crate) wake_ms: u64,
+    /// After so many more inputs the process dies, before what follows from the last one is carried out.
+    pub(crate) dies_in: Option<u32>,
+    /// Whether its disk was replaced or rolled back: what it alone held is gone.
+    pub(crate) lost_disk: bool,
     started_ms: u64,
     /// The process's copy of what the sidecar says.
     own_next: OwnNext,
-    tick_ms: u64,
+    settings: Settings,
     /// Requests that the disk has not begun.
     pub(crate) requests: Vec<StoreRequest>,
     pub(crate) is_disk_busy: bool,
+}
+
+/// What all nodes of a world are configured with.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) registry: Registry,
+    pub(crate) feeds: Vec<FeedPlan>,
+    pub(crate) tick_ms: u64,
 }
 
 /// The keys of an oracle.
@@ -61,9 +75,6 @@ pub(crate) struct Keys {
     pub(crate) author: SigningKey,
     pub(crate) evm: k256::ecdsa::SigningKey,
 }
-
-/// Wall clock at the beginning of virtual time: some day in 2026.
-pub(crate) const EPOCH_MS: u64 = 1_790_000_000_000;
 
 /// How often peers are told a digest, in milliseconds: the node's default.
 const SYNC_INTERVAL_MS: u64 = 500;
@@ -92,41 +103,56 @@ impl Keys {
             weight: 1,
         }
     }
+
+    fn signed(&self, request: SignRequest) -> Signed {
+        match request {
+            SignRequest::Groups(digests) => Signed::Groups(digests.iter().map(|d| sign(d, &self.evm)).collect()),
+            SignRequest::Op(id) => Signed::Op(Signature::sign(&self.author, id.as_bytes())),
+        }
+    }
 }
 
-/// What all nodes publish: the default feeds from the default legs.
-pub(crate) fn feed_plans() -> Vec<FeedPlan> {
-    let graph = |feed| ConversionGraph::new(feed, default_legs(feed), HOPS_DEFAULT).ok();
-    default_feeds().into_iter().filter_map(graph).map(|graph| FeedPlan { graph, expo: EXPO_DEFAULT }).collect()
+impl Role {
+    /// Whether the registry names it.
+    pub(crate) const fn is_member(self) -> bool {
+        match self {
+            Self::Honest | Self::Reporter { .. } => true,
+            Self::Liar(kind) => !kind.is_stranger(),
+            Self::TwinOf(_) => false,
+        }
+    }
 }
 
 impl SimNode {
-    pub(crate) fn new(keys: Keys, role: Role, store: StoreId, clock_offset_ms: i64, tick_ms: u64) -> Self {
+    pub(crate) fn new(keys: Keys, role: Role, store: StoreId, clock: Clock, settings: Settings) -> Self {
+        let actor = if let Role::Liar(kind) = role { Some(kind.made(&keys, &settings.registry)) } else { None };
         Self {
             keys,
             role,
             engine: None,
             disk: Disk::new(store),
             backup: None,
-            actor: None,
-            clock_offset_ms,
+            actor,
+            clock,
             process: 0,
             halted: None,
             wake_ms: u64::MAX,
+            dies_in: None,
+            lost_disk: false,
             started_ms: 0,
             own_next: OwnNext::default(),
-            tick_ms,
+            settings,
             requests: Vec::new(),
             is_disk_busy: false,
         }
     }
 
-    /// Whether it runs, and runs the engine as it ships, with a key that nobody else runs.
-    pub(crate) fn is_honest(&self) -> bool {
+    /// Whether it runs the engine as it ships, with a key that nobody else runs.
+    pub(crate) const fn is_honest(&self) -> bool {
         matches!(self.role, Role::Honest | Role::Reporter { .. })
     }
 
-    pub(crate) fn is_running(&self) -> bool {
+    pub(crate) const fn is_running(&self) -> bool {
         self.engine.is_some() && self.halted.is_none()
     }
 
@@ -138,8 +164,7 @@ impl SimNode {
 
     /// Both clocks of the process.
     pub(crate) fn now(&self, virtual_ms: u64) -> Now {
-        let wall_ms = (EPOCH_MS + virtual_ms).saturating_add_signed(self.clock_offset_ms);
-        Now { mono_ms: virtual_ms - self.started_ms, wall: Time::from_ms(wall_ms) }
+        self.clock.now(virtual_ms, self.started_ms)
     }
 
     /// When the engine wants to be woken, in virtual time.
@@ -148,57 +173,66 @@ impl SimNode {
     }
 
     /// Starts a process from what the disk holds, as `oracle-node run` does.
-    pub(crate) fn start(&mut self, registry: &Registry, virtual_ms: u64) {
+    pub(crate) fn start(&mut self, virtual_ms: u64) -> Result<(), StoreError> {
         self.started_ms = virtual_ms;
         self.process += 1;
-        (self.requests, self.is_disk_busy) = (Vec::new(), false);
-        self.own_next = self.disk.lens(self.keys.author_key());
-        self.engine = Some(self.rebuilt(registry, virtual_ms));
+        (self.requests, self.is_disk_busy, self.dies_in) = (Vec::new(), false, None);
+        let own = self.keys.author_key();
+        self.own_next = disk::lens(self.disk.open()?, own)?;
+        let Some(store) = self.disk.store() else { return Ok(()) };
+        self.engine = Some(self.rebuilt(store, virtual_ms)?);
+        Ok(())
     }
 
-    /// An engine made of what the disk holds now.
-    pub(crate) fn rebuilt(&self, registry: &Registry, virtual_ms: u64) -> Engine {
-        let (own, now) = (self.keys.author_key(), self.now(virtual_ms));
-        let start = match start_state(self.disk.sidecar.as_ref(), own, self.disk.id(), self.disk.lens(own)) {
+    /// An engine made of what a store holds.
+    pub(crate) fn rebuilt(&self, store: &dyn Store, virtual_ms: u64) -> Result<Engine, StoreError> {
+        let (own, now, registry) = (self.keys.author_key(), self.now(virtual_ms), &self.settings.registry);
+        let start = match start_state(self.disk.sidecar.as_ref(), own, store.id(), disk::lens(store, own)?) {
             // The operator's override, which is what makes a twin dangerous.
             _ if matches!(self.role, Role::TwinOf(_)) => OwnStart::Append,
             OwnLog::Append => OwnStart::Append,
             OwnLog::Fresh => OwnStart::Fresh,
             OwnLog::Recovering(_) => OwnStart::Recover,
         };
-        let watermark = self.disk.meta(META_WATERMARK).ok().flatten().and_then(|bytes| bytes.try_into().ok());
+        let watermark = store.meta(META_WATERMARK)?.and_then(|bytes| bytes.try_into().ok());
         let config = EngineConfig {
             registry: registry.clone(),
             own: Some(own),
-            feeds: feed_plans(),
-            submission: SubmissionParams { interval_ms: self.tick_ms, observe: ObserveParams::default() },
+            feeds: self.settings.feeds.clone(),
+            submission: SubmissionParams { interval_ms: self.settings.tick_ms, observe: ObserveParams::default() },
             aggregation: AggregateParams::default(),
             sync_interval_ms: SYNC_INTERVAL_MS,
             fresh_listen_ms: FRESH_LISTEN_MS,
         };
         let mut engine = Engine::new(config, start, Slot::from_number(watermark.map_or(0, u64::from_be_bytes)), now);
-        for bytes in self.disk.proofs().unwrap_or_default() {
+        for bytes in store.proofs()? {
             if let Ok(proof) = decode_proof(&bytes, registry.network_id()) {
                 engine.restore_proof(proof, now.wall);
             }
         }
-        for (log, len) in self.disk.logs().unwrap_or_default() {
-            for bytes in self.disk.range(log, 0, len, usize::MAX).unwrap_or_default() {
-                if let Ok(op) = Op::decode(&bytes, registry.network_id()) {
+        for (log, len) in store.logs()? {
+            let mut from = 0;
+            while from < len {
+                let ops = store.range(log, from, len, disk::READ_AT_ONCE)?;
+                if ops.is_empty() {
+                    break;
+                }
+                from += ops.len() as u64;
+                for op in ops.iter().filter_map(|bytes| Op::decode(bytes, registry.network_id()).ok()) {
                     engine.restore(&VerifiedOp::from_own_store(op), now.wall);
                 }
             }
         }
-        engine
+        Ok(engine)
     }
 
-    /// The process is gone at once, and the power with it.
-    pub(crate) fn crash(&mut self, dice: &mut Dice) {
+    /// The process is gone at once.
+    pub(crate) fn end(&mut self, how: End, dice: &mut Dice) {
         self.engine = None;
         self.process += 1;
-        self.wake_ms = u64::MAX;
+        (self.wake_ms, self.dies_in) = (u64::MAX, None);
         (self.requests, self.is_disk_busy) = (Vec::new(), false);
-        self.disk.crash(dice);
+        self.disk.end(how, dice);
     }
 
     /// Gives the engine one input and carries out what it then wants of its own process: signatures at once, requests to the
@@ -225,6 +259,12 @@ impl SimNode {
         others
     }
 
+    /// Counts down to the death that a scenario wants in the midst of things. Whether it is now.
+    pub(crate) fn dies_now(&mut self) -> bool {
+        self.dies_in = self.dies_in.map(|left| left.saturating_sub(1));
+        self.dies_in == Some(0)
+    }
+
     /// The disk takes up all requests that wait, if it is idle: they share a commit.
     pub(crate) fn begin_disk(&mut self) -> Option<Vec<StoreRequest>> {
         if self.is_disk_busy || self.requests.is_empty() {
@@ -235,10 +275,9 @@ impl SimNode {
     }
 
     /// The disk carries out requests. The replies are for later; own positions that became durable are to be noted first.
-    pub(crate) fn serve(&mut self, requests: Vec<StoreRequest>) -> Result<(Vec<StoreReply>, OwnNext), String> {
+    pub(crate) fn serve(&mut self, requests: Vec<StoreRequest>) -> Result<(Vec<StoreReply>, OwnNext), StoreError> {
         let own = self.own_rows(&requests);
-        let replies = self.disk.serve(requests).map_err(|error| error.to_string())?;
-        Ok((replies, own))
+        Ok((self.disk.serve(requests)?, own))
     }
 
     /// Own operations are in the store now: it is noted beside the key before anyone is told.
@@ -272,15 +311,6 @@ impl SimNode {
 
 /// The next position of each own log; zero where nothing is new.
 pub(crate) type OwnNext = [u64; LOGS_MAX as usize];
-
-impl Keys {
-    fn signed(&self, request: SignRequest) -> Signed {
-        match request {
-            SignRequest::Groups(digests) => Signed::Groups(digests.iter().map(|d| sign(d, &self.evm)).collect()),
-            SignRequest::Op(id) => Signed::Op(Signature::sign(&self.author, id.as_bytes())),
-        }
-    }
-}
 
 /// The replies as inputs.
 pub(crate) fn stored(reply: StoreReply) -> Input {

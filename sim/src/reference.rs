@@ -1,5 +1,5 @@
-//! The plain model: from a set of operations to what must be admitted and answered, by the words of the specification and with
-//! nothing of the core but its decoders. Slow and obvious.
+//! The plain model: from a set of operations to what may be admitted and what must be answered, by the words of the specification
+//! and with nothing of the core but its decoders and signature checks. Slow and obvious.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,17 +7,17 @@ use std::{
 };
 
 use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId};
-use concurrence_oracle::{Attestation, Feed, KIND_PRICE_BATCH, PriceBatch};
+use concurrence_oracle::{Attestation, Domain, Feed, KIND_PRICE_BATCH, Member, PriceBatch};
 
-/// What the model makes of a set of operations.
+/// All operations that honest nodes heard.
 pub(crate) struct Reference {
-    /// Admitted operations of each log, in order.
-    pub(crate) logs: BTreeMap<LogKey, Vec<Op>>,
+    ops: BTreeMap<OpId, Op>,
     /// Authors with two headers at one position.
     pub(crate) forked: BTreeSet<AuthorKey>,
-    /// Everything admitted oracles stated, by feed, author and slot; two different statements are none.
-    statements: BTreeMap<(Feed, AuthorKey), BTreeMap<u64, Option<Attestation>>>,
 }
+
+/// What the oracles of some logs stated, by feed, author and slot; two different statements are none.
+pub(crate) struct Statements(BTreeMap<(Feed, AuthorKey), BTreeMap<u64, Option<Attestation>>>);
 
 /// The model's answer for a feed.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) struct ReferenceAnswer {
     pub(crate) status: &'static str,
     /// In units of 1e-18; nothing when halted.
     pub(crate) price: Option<i128>,
-    /// Least and greatest median of any subset of more than two thirds (or half) of all.
+    /// Least and greatest median of any subset of more than two thirds of all (or of half, or of any, where so much did not count).
     pub(crate) interval: Option<(i128, i128)>,
     /// Who counted.
     pub(crate) counted: Vec<AuthorKey>,
@@ -41,37 +41,97 @@ pub(crate) struct ReferenceParams {
     pub(crate) width_max_ppm: i128,
 }
 
-/// Subsets are listed one by one; 2^12 of them are still few.
-const MEMBERS_MAX: usize = 12;
+const MINUTE_MS: u64 = 60_000;
+const OPS_A_MINUTE: usize = 240;
+const BYTES_A_MINUTE: usize = 1_048_576;
 
 impl Reference {
     pub(crate) fn new(ops: &BTreeMap<OpId, Arc<[u8]>>, network: NetworkId) -> Self {
-        let ops: Vec<Op> = ops.values().filter_map(|bytes| Op::decode(bytes, network).ok()).collect();
-        let mut positions: BTreeMap<(LogKey, u64), Vec<&Op>> = BTreeMap::new();
-        for op in &ops {
-            positions.entry((op.header().log, op.header().seq)).or_default().push(op);
+        let decoded = ops.values().filter_map(|bytes| Op::decode(bytes, network).ok());
+        let ops: BTreeMap<OpId, Op> = decoded.map(|op| (op.id(), op)).collect();
+        let mut positions: BTreeMap<(LogKey, u64), usize> = BTreeMap::new();
+        for op in ops.values() {
+            *positions.entry((op.header().log, op.header().seq)).or_default() += 1;
         }
-        let several = positions.iter().filter(|(_, ops)| ops.len() > 1);
-        let forked: BTreeSet<AuthorKey> = several.map(|((log, _), _)| log.author).collect();
-
-        let mut logs: BTreeMap<LogKey, Vec<Op>> = BTreeMap::new();
-        // Ascending by log and position: each operation either follows directly or nothing more of its log counts.
-        for ((log, seq), ops) in positions.iter().filter(|((log, _), _)| !forked.contains(&log.author)) {
-            let chain = logs.entry(*log).or_default();
-            let head = chain.last().map_or(OpId::ZERO, Op::id);
-            if chain.len() as u64 == *seq && ops[0].header().prev == head {
-                chain.push(ops[0].clone());
-            }
-        }
-        logs.retain(|_, chain| !chain.is_empty());
-        let statements = statements(&logs);
-        Self { logs, forked, statements }
+        let several = positions.into_iter().filter(|&(_, count)| count > 1);
+        let forked = several.map(|((log, _), _)| log.author).collect();
+        Self { ops, forked }
     }
 
-    /// Who is a member does not matter here: every author of a scenario is one, with a weight of one.
+    /// The chain of a log that ends with an operation, from its first one; why there is none, if there is none.
+    pub(crate) fn chain(&self, log: LogKey, len: u64, head: OpId) -> Result<Vec<&Op>, String> {
+        let mut chain = Vec::new();
+        let mut next = head;
+        for seq in (0..len).rev() {
+            let op = self.ops.get(&next).ok_or_else(|| format!("{log:?} {seq}: {next:?} was never in the world"))?;
+            if (op.header().log, op.header().seq) != (log, seq) {
+                return Err(format!("{next:?} does not stand at {log:?} {seq}"));
+            }
+            next = op.header().prev;
+            chain.push(op);
+        }
+        if next != OpId::ZERO {
+            return Err(format!("{log:?} does not begin with nothing"));
+        }
+        chain.reverse();
+        valid(&chain).map_err(|what| format!("{log:?}: {what}"))?;
+        Ok(chain)
+    }
+}
+
+/// The rules along a chain: declared minutes do not fall, and no minute holds too much.
+fn valid(chain: &[&Op]) -> Result<(), String> {
+    let (mut minute, mut ops, mut bytes) = (0, 0, 0);
+    for op in chain {
+        let (header, size) = (op.header(), op.bytes().len());
+        let declared = header.declared.ms() / MINUTE_MS;
+        if declared < minute || header.epoch != 0 {
+            return Err(format!("{} may not follow", header.seq));
+        }
+        (ops, bytes) = if declared == minute { (ops + 1, bytes + size) } else { (1, size) };
+        minute = declared;
+        if ops > OPS_A_MINUTE || bytes > BYTES_A_MINUTE {
+            return Err(format!("{} is over quota", header.seq));
+        }
+    }
+    Ok(())
+}
+
+impl Statements {
+    /// What admitted chains state, as far as it was declared since `since_ms` and the registered signer signed it.
+    pub(crate) fn of<'a>(
+        chains: impl Iterator<Item = &'a Op>,
+        members: &[Member],
+        domain: &Domain,
+        since_ms: u64,
+    ) -> Self {
+        let mut statements: BTreeMap<(Feed, AuthorKey), BTreeMap<u64, Option<Attestation>>> = BTreeMap::new();
+        for op in chains {
+            let (header, author) = (op.header(), op.header().log.author);
+            if header.kind != KIND_PRICE_BATCH || header.declared.ms() < since_ms {
+                continue;
+            }
+            let Ok(batch) = PriceBatch::decode(op.payload()) else { continue };
+            let signer = members.iter().find(|member| member.author == author).map(|member| member.evm);
+            let is_signed = signer.is_some_and(|signer| batch.verify(domain, header.epoch, signer).is_ok());
+            if batch.slot().number() != header.declared.ms() / 1_000 || !is_signed {
+                continue;
+            }
+            for &stated in batch.attestations() {
+                let slots = statements.entry((stated.feed(), author)).or_default();
+                let cell = slots.entry(batch.slot().number()).or_insert(Some(stated));
+                if *cell != Some(stated) {
+                    *cell = None;
+                }
+            }
+        }
+        Self(statements)
+    }
+
+    /// The answer for a feed; every member has a weight of one.
     pub(crate) fn answer(&self, feed: Feed, as_of_ms: u64, params: &ReferenceParams) -> ReferenceAnswer {
         let mut newest: Vec<(AuthorKey, u64, Attestation)> = Vec::new();
-        for ((_, author), slots) in self.statements.iter().filter(|((of, _), _)| *of == feed) {
+        for ((_, author), slots) in self.0.iter().filter(|((of, _), _)| *of == feed) {
             let in_window = |slot: u64| slot * 1_000 <= as_of_ms && slot * 1_000 + params.window_ms > as_of_ms;
             let countable = slots.iter().filter_map(|(&slot, stated)| stated.map(|stated| (slot, stated)));
             let countable = countable.filter(|&(slot, stated)| in_window(slot) && !stated.is_doubtful());
@@ -110,24 +170,6 @@ impl Reference {
     }
 }
 
-fn statements(logs: &BTreeMap<LogKey, Vec<Op>>) -> BTreeMap<(Feed, AuthorKey), BTreeMap<u64, Option<Attestation>>> {
-    let mut statements: BTreeMap<(Feed, AuthorKey), BTreeMap<u64, Option<Attestation>>> = BTreeMap::new();
-    for op in logs.values().flatten().filter(|op| op.header().kind == KIND_PRICE_BATCH) {
-        let Ok(batch) = PriceBatch::decode(op.payload()) else { continue };
-        if batch.slot().number() != op.header().declared.ms() / 1_000 {
-            continue;
-        }
-        for &stated in batch.attestations() {
-            let slots = statements.entry((stated.feed(), op.header().log.author)).or_default();
-            let cell = slots.entry(batch.slot().number()).or_insert(Some(stated));
-            if *cell != Some(stated) {
-                *cell = None;
-            }
-        }
-    }
-    statements
-}
-
 /// The lower median: the middle one of the sorted prices, of two in the middle the lower.
 fn median(prices: &[i128]) -> Option<i128> {
     let mut sorted = prices.to_vec();
@@ -135,11 +177,35 @@ fn median(prices: &[i128]) -> Option<i128> {
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
-/// The least and the greatest median of all subsets with at least so many members.
+/// The least and the greatest median of all subsets with at least so many members: that of the cheapest so many, and that of the
+/// dearest so many. (More of either side moves the median towards the middle.)
 fn extremes(prices: &[i128], least: usize) -> Option<(i128, i128)> {
-    let prices = &prices[..prices.len().min(MEMBERS_MAX)];
-    let subset = |mask: u32| (0..prices.len()).filter(move |at| mask >> at & 1 == 1).map(|at| prices[at]).collect();
-    let subsets = (0..1u32 << prices.len()).map(subset).filter(|subset: &Vec<i128>| subset.len() >= least.max(1));
-    let medians: Vec<i128> = subsets.filter_map(|subset| median(&subset)).collect();
-    medians.iter().copied().min().zip(medians.iter().copied().max())
+    let mut sorted = prices.to_vec();
+    sorted.sort_unstable();
+    let (cheapest, dearest) = (sorted.get(..least)?, sorted.get(sorted.len().checked_sub(least)?..)?);
+    median(cheapest).zip(median(dearest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every subset, one by one.
+    fn extremes_by_listing(prices: &[i128], least: usize) -> Option<(i128, i128)> {
+        let subset =
+            |mask: u32| (0..prices.len()).filter(move |at| mask >> at & 1 == 1).map(|at| prices[at]).collect::<Vec<_>>();
+        let medians = (0..1u32 << prices.len()).map(subset).filter(|s| s.len() >= least).filter_map(|s| median(&s));
+        let medians: Vec<i128> = medians.collect();
+        medians.iter().copied().min().zip(medians.iter().copied().max())
+    }
+
+    #[test]
+    fn the_extremes_are_those_of_all_subsets() {
+        for count in 0..9 {
+            let prices: Vec<i128> = (0..count).map(|n: i128| n * 7 % 11 * (n % 3)).collect();
+            for least in 1..=prices.len() + 1 {
+                assert_eq!(extremes(&prices, least), extremes_by_listing(&prices, least), "{prices:?} {least}");
+            }
+        }
+    }
 }

@@ -6,21 +6,24 @@ use std::{
     sync::Arc,
 };
 
-use concurrence_crdt::{AuthorKey, Digest, Header, LogKey, NetworkId, Op, OpId, Time};
+use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId, Time};
 use concurrence_engine::{Engine, Halt, Input, Output};
-use concurrence_oracle::{Currency, Registry, SourceId};
+use concurrence_oracle::Registry;
 use concurrence_protocol::{self as protocol, Frame, MessageId, Peer, StoreReply, StoreRequest};
 use concurrence_store::StoreId;
 
 use crate::{
-    Equivocator, Role, ScenarioConfig,
+    Role, ScenarioConfig, Violation,
+    actors::{self, NOBODY, Scene},
+    clock::{Clock, EPOCH_MS},
     dice::Dice,
-    evidence::Evidence,
+    evidence::{Admission, Evidence, Traffic},
     link::{Cut, Links},
-    market::Market,
-    node::{EPOCH_MS, Keys, OwnNext, SimNode, feed_plans, stored},
+    market::{Market, feed_plans},
+    node::{Keys, OwnNext, Settings, SimNode, stored},
     scenario::Fault,
     trace::Trace,
+    watch::Watch,
 };
 
 /// Many nodes in virtual time. A scenario's faults happen by themselves; tests may also cause them one by one.
@@ -30,18 +33,17 @@ pub struct World {
     pub(crate) registry: Registry,
     pub(crate) links: Links,
     market: Market,
-    /// The markets that nodes ask for: source, symbol, base, quote.
-    markets: Vec<(SourceId, String, Currency, Currency)>,
-    dice: Dice,
+    pub(crate) dice: Dice,
     queue: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
     now_ms: u64,
     pub(crate) trace: Trace,
     pub(crate) evidence: Evidence,
-    /// Whether an operation of node `.0` goes to node `.1` in its second form.
-    victims: BTreeSet<(usize, usize)>,
-    /// What a disk did that a disk must not do.
-    pub(crate) disk_failure: Option<String>,
+    pub(crate) watch: Watch,
+    /// For each node those that it tells its second story, if it has two.
+    victims: Vec<BTreeSet<usize>>,
+    /// Actors say nothing of their own any more.
+    pub(crate) actors_rest: bool,
 }
 
 struct Scheduled {
@@ -57,6 +59,7 @@ enum Happening {
     Deliver { from: usize, to: usize, connection: u64, is_broadcast: bool, bytes: Arc<[u8]> },
     Wake(usize),
     Poll(usize),
+    Act(usize),
     Disk { node: usize, process: u32, stage: DiskStage },
     Stop { node: usize, process: u32 },
 }
@@ -69,20 +72,20 @@ enum DiskStage {
     Reply(Vec<StoreReply>),
 }
 
-/// How often a node asks its venues, in milliseconds.
-const POLL_INTERVAL_MS: u64 = 1_000;
-
 /// Longest time until two nodes that may talk are connected, in milliseconds.
 const DIAL_MS_MAX: u64 = 500;
 
 /// How long a halted process still sends, in milliseconds: as `oracle-node` does.
 const HALT_FLUSH_MS: u64 = 1_500;
 
-/// Events between two looks at all invariants: each costs about as much as an event.
-const CHECK_EVERY: u64 = 64;
+/// The whole truth, in parts per million.
+const TRUE_PPM: i128 = 1_000_000;
+
+/// A kind of operation that nobody knows: stored and relayed, and no view reads it.
+const FORGED_KIND: u16 = 999;
 
 impl World {
-    /// A world at its start; all nodes start within the first tick.
+    /// A world at its start; all nodes start within the first two seconds.
     pub fn new(config: ScenarioConfig) -> Self {
         let seed = config.seed;
         let (mut dice, mut key_dice) = (Dice::new(seed, "world"), Dice::new(seed, "keys"));
@@ -91,40 +94,33 @@ impl World {
             let twin = if let Role::TwinOf(other) = role { keys.get(*other).cloned() } else { None };
             keys.push(twin.unwrap_or_else(|| Keys::draw(&mut key_dice)));
         }
-        let members = keys.iter().zip(&config.roles).enumerate();
-        let members = members.filter(|(_, (_, role))| !matches!(role, Role::TwinOf(_)));
+        let members = keys.iter().zip(&config.roles).enumerate().filter(|(_, (_, role))| role.is_member());
         let members = members.map(|(number, (keys, _))| keys.member(number)).collect();
         let network = NetworkId::from_bytes(key_dice.bytes32());
         let registry = Registry::new("sim".to_owned(), network, vec![members]);
         // Keys are drawn at random and names numbered: none repeats, and scenarios have few nodes.
         let registry = registry.unwrap_or_else(|error| unreachable!("{error}"));
 
+        let settings =
+            Settings { registry: registry.clone(), feeds: feed_plans(config.feeds), tick_ms: config.tick_ms };
         let mut nodes = Vec::new();
-        for (number, (keys, &role)) in keys.into_iter().zip(&config.roles).enumerate() {
-            let offset_ms = config.clock_offsets_ms.get(number).copied();
-            let offset_ms = offset_ms.unwrap_or_else(|| dice.around_zero(config.clock_offset_ms_max));
+        for (keys, &role) in keys.into_iter().zip(&config.roles) {
+            let offset_ms = dice.around_zero(config.clock_offset_ms_max);
+            let clock = Clock::new(offset_ms, dice.around_zero(config.clock_drift_ppm_max));
             let store = StoreId::from_bytes(dice.bytes32()[..16].try_into().unwrap_or_default());
-            let mut node = SimNode::new(keys, role, store, offset_ms, config.tick_ms);
-            if role == Role::Equivocator {
-                let (author, evm) = (node.keys.author, node.keys.evm.clone());
-                node.actor = Some(Equivocator::new(author, evm, registry.clone()));
-            }
-            nodes.push(node);
+            nodes.push(SimNode::new(keys, role, store, clock, settings.clone()));
         }
-        let plans = feed_plans();
-        let legs = plans.iter().flat_map(|plan| plan.graph.legs());
-        let markets: BTreeSet<_> = legs.map(|leg| (leg.source, leg.symbol.clone(), leg.base, leg.quote)).collect();
         let mut world = Self {
             links: Links::new(config.link, nodes.len(), seed),
-            market: Market::new(seed),
-            markets: markets.into_iter().collect(),
+            market: Market::new(seed, &settings.feeds),
             queue: BinaryHeap::new(),
             scheduled: 0,
             now_ms: 0,
             trace: Trace::default(),
-            evidence: Evidence::default(),
-            victims: BTreeSet::new(),
-            disk_failure: None,
+            evidence: Evidence::new(nodes.len()),
+            watch: Watch::new(nodes.len(), seed),
+            victims: vec![BTreeSet::new(); nodes.len()],
+            actors_rest: false,
             registry,
             nodes,
             dice,
@@ -140,13 +136,16 @@ impl World {
             self.schedule(at_ms, Happening::Fault(fault));
         }
         for node in 0..self.nodes.len() {
-            let (start_ms, poll_ms) = (self.dice.between(0, 2_000), self.dice.between(0, POLL_INTERVAL_MS));
+            let (start_ms, poll_ms) = (self.dice.between(0, 2_000), self.dice.between(0, self.config.poll_ms));
             self.schedule(start_ms, Happening::Fault(Fault::Start(node)));
             self.schedule(poll_ms, Happening::Poll(node));
+            if self.nodes[node].actor.is_some() {
+                self.schedule(start_ms + actors::TICK_MS, Happening::Act(node));
+            }
         }
     }
 
-    /// Each equivocator tells one honest node the first story, one the second, and the others either.
+    /// A liar with two stories tells one honest node the first, one the second, and the others either.
     fn draw_victims(&mut self) {
         for liar in (0..self.nodes.len()).filter(|&n| self.nodes[n].actor.is_some()) {
             let mut others: Vec<_> = (0..self.nodes.len()).filter(|&n| n != liar).collect();
@@ -154,7 +153,7 @@ impl World {
             others.sort_by_key(|&n| !self.nodes[n].is_honest());
             for (place, &other) in others.iter().enumerate() {
                 if place == 0 || place > 1 && self.dice.chance(500) {
-                    self.victims.insert((liar, other));
+                    self.victims[liar].insert(other);
                 }
             }
         }
@@ -165,9 +164,9 @@ impl World {
         self.now_ms
     }
 
-    /// Runs until an instant of virtual time.
+    /// Runs until an instant of virtual time, or until a promise is broken.
     pub fn run_until(&mut self, until_ms: u64) {
-        while self.queue.peek().is_some_and(|Reverse(next)| next.at_ms <= until_ms) {
+        while self.watch.violation.is_none() && self.queue.peek().is_some_and(|Reverse(next)| next.at_ms <= until_ms) {
             let Some(Reverse(next)) = self.queue.pop() else { break };
             self.advance(next.at_ms);
             self.happen(next.event);
@@ -179,7 +178,7 @@ impl World {
     pub fn run_while(&mut self, bound_ms: u64, mut is_wanted: impl FnMut(&mut Self) -> bool) -> bool {
         let until_ms = self.now_ms + bound_ms;
         while is_wanted(self) {
-            if self.now_ms >= until_ms {
+            if self.now_ms >= until_ms || self.watch.violation.is_some() {
                 return false;
             }
             self.run_until(self.now_ms + 250);
@@ -193,6 +192,11 @@ impl World {
         self.fault(fault);
     }
 
+    /// Causes a cut between groups of nodes now.
+    pub fn partition(&mut self, groups: &[u8], cut: Cut) {
+        self.cause(Fault::Partition(groups.to_vec(), cut));
+    }
+
     /// Gives a node a frame as if a connected peer had sent it.
     pub fn inject(&mut self, from: usize, to: usize, bytes: Vec<u8>) {
         let input = protocol::Input::Frame { peer: number(from), bytes };
@@ -201,25 +205,40 @@ impl World {
 
     /// An operation signed with a node's key behind the node's back, as only a Byzantine one makes it.
     pub fn forge(&self, node: usize, (seq, prev): (u64, OpId), declared: Time, payload: &[u8]) -> Op {
-        let zero = Digest::from_bytes([0; 32]);
-        let header = Header {
-            network: self.registry.network_id(),
-            log: LogKey { author: self.author(node), index: 0 },
-            seq,
-            prev,
-            epoch: 0,
-            declared,
-            kind: FORGED_KIND,
-            payload_len: 0,
-            payload_hash: zero,
-            refs: Vec::new(),
-        };
-        Op::sign(header, payload, &self.nodes[node].keys.author)
+        let (key, log) = (&self.nodes[node].keys.author, LogKey { author: self.author(node), index: 0 });
+        actors::forged(key, &self.registry, (log, seq, prev), declared, FORGED_KIND, payload)
     }
 
-    /// Venues give no usable answer from now on, so that nobody writes.
-    pub fn close_market(&mut self) {
-        self.market.is_open = false;
+    /// Venues give no usable answer from now on, so that nobody writes; or they do again.
+    pub const fn set_market_open(&mut self, is_open: bool) {
+        self.market.is_open = is_open;
+    }
+
+    /// Notes from now on when which node admits which operation.
+    pub fn record_admissions(&mut self) {
+        self.evidence.admissions = Some(Vec::new());
+    }
+
+    /// What was noted.
+    pub fn admissions(&self) -> &[Admission] {
+        self.evidence.admissions.as_deref().unwrap_or_default()
+    }
+
+    /// Leaves out what only checks: the trace, the running checkers and the evidence that the final ones need. For measuring what
+    /// the engines cost.
+    pub const fn leave_unwatched(&mut self) {
+        self.watch.is_off = true;
+        self.trace.is_off = true;
+    }
+
+    /// Frames and bytes that each node sent so far.
+    pub fn sent_by(&self) -> &[Traffic] {
+        &self.evidence.sent_by
+    }
+
+    /// Frames and bytes that honest nodes sent one another so far, by tag.
+    pub const fn honest_frames(&self) -> &[Traffic] {
+        &self.evidence.honest_frames
     }
 
     /// The engine of a node, if it runs.
@@ -259,10 +278,8 @@ impl World {
     }
 
     fn happen(&mut self, event: Happening) {
-        match &event {
-            // Its bytes are traced as the input of whoever gets them.
-            Happening::Deliver { from, to, .. } => self.trace.event(self.now_ms, &(from, to)),
-            event => self.trace.event(self.now_ms, event),
+        if !self.watch.is_off {
+            self.trace_event(&event);
         }
         match event {
             Happening::Fault(fault) => self.fault(fault),
@@ -279,6 +296,7 @@ impl World {
                 }
             }
             Happening::Poll(node) => self.poll_venues(node),
+            Happening::Act(node) => self.act(node),
             Happening::Disk { node, process, stage } => {
                 if self.nodes[node].process == process {
                     self.disk(node, stage);
@@ -291,48 +309,23 @@ impl World {
                 }
             }
         }
-        if self.trace.events().is_multiple_of(CHECK_EVERY) {
-            self.check_engines();
-        }
+        self.look_around();
     }
 
-    /// The engines' own checks: CRDT-2, CRDT-3, CRDT-4 and SYNC-4 panic with their id.
-    pub fn check_engines(&self) {
-        for engine in self.nodes.iter().filter_map(|node| node.engine.as_ref()) {
-            engine.replica().check_invariants();
+    fn trace_event(&mut self, event: &Happening) {
+        match event {
+            // Bytes are traced as the input of whoever gets them.
+            Happening::Deliver { from, to, .. } => self.trace.step(self.now_ms, b'd', *from, *to),
+            Happening::Wake(node) => self.trace.step(self.now_ms, b'w', *node, 0),
+            Happening::Poll(node) => self.trace.step(self.now_ms, b'v', *node, 0),
+            Happening::Act(node) => self.trace.step(self.now_ms, b'x', *node, 0),
+            Happening::Disk { node, .. } => self.trace.step(self.now_ms, b's', *node, 0),
+            other => self.trace.event(self.now_ms, other),
         }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        match fault {
-            Fault::Start(node) => {
-                if self.nodes[node].engine.is_none() && self.nodes[node].halted.is_none() {
-                    self.nodes[node].start(&self.registry, self.now_ms);
-                    self.set_alarm(node);
-                }
-            }
-            Fault::Crash(node) => {
-                if self.nodes[node].is_running() {
-                    self.nodes[node].crash(&mut self.dice);
-                    self.evidence.crashes += 1;
-                }
-            }
-            Fault::Partition(groups, cut) => self.links.partition(&groups, cut),
-            Fault::Heal => self.links.heal(),
-            Fault::StepClock(node, offset_ms) => self.nodes[node].clock_offset_ms = offset_ms,
-            Fault::Backup(node) => self.nodes[node].backup = Some(self.nodes[node].disk.clone()),
-            Fault::RestoreBackup(node) => {
-                if let Some(backup) = self.nodes[node].backup.take().filter(|_| self.nodes[node].engine.is_none()) {
-                    self.nodes[node].disk.restore_backup(&backup);
-                    self.evidence.forget_unheard(self.author(node));
-                }
-            }
-        }
-        self.reconnect();
     }
 
     /// Closes what may not be connected and dials what may.
-    fn reconnect(&mut self) {
+    pub(crate) fn reconnect(&mut self) {
         for a in 0..self.nodes.len() {
             for b in a + 1..self.nodes.len() {
                 let both_run = self.nodes[a].engine.is_some() && self.nodes[b].engine.is_some();
@@ -345,6 +338,7 @@ impl World {
                     (false, true) => {
                         self.links.disconnect(a, b);
                         for (node, peer) in [(a, b), (b, a)] {
+                            self.watch.disconnected(node, peer);
                             self.drive(node, Input::Net(protocol::Input::Disconnected(number(peer))));
                         }
                     }
@@ -361,15 +355,21 @@ impl World {
         }
         self.links.connect(a, b);
         for (node, peer) in [(a, b), (b, a)] {
-            let input = protocol::Input::Connected { peer: number(peer), author: Some(self.author(peer)) };
-            self.drive(node, Input::Net(input));
+            let is_member = self.nodes[peer].role.is_member() || matches!(self.nodes[peer].role, Role::TwinOf(_));
+            let author = is_member.then(|| self.author(peer));
+            self.drive(node, Input::Net(protocol::Input::Connected { peer: number(peer), author }));
         }
     }
 
     /// Gives a node an input and carries out what follows.
-    fn drive(&mut self, node: usize, input: Input) {
+    pub(crate) fn drive(&mut self, node: usize, input: Input) {
         let was_halted = self.nodes[node].halted.is_some();
+        let before = self.facts(node);
         let outputs = self.nodes[node].handle(self.now_ms, input, &mut self.trace);
+        if self.nodes[node].dies_now() {
+            return self.fault(Fault::Kill(node));
+        }
+        self.watch_outputs(node, before, &outputs);
         for output in outputs {
             match output {
                 Output::Send(peer, bytes) => self.send(node, peer.0 as usize, &bytes, false),
@@ -379,7 +379,8 @@ impl World {
         }
         if let Some(requests) = self.nodes[node].begin_disk() {
             let process = self.nodes[node].process;
-            let at_ms = self.now_ms + self.dice.between(0, self.config.disk_ms_max);
+            let (least, greatest) = self.config.disk_ms;
+            let at_ms = self.now_ms + self.dice.between(least, greatest);
             self.schedule(at_ms, Happening::Disk { node, process, stage: DiskStage::Commit(requests) });
         }
         if self.nodes[node].halted.is_some() && !was_halted {
@@ -389,7 +390,7 @@ impl World {
         self.set_alarm(node);
     }
 
-    fn set_alarm(&mut self, node: usize) {
+    pub(crate) fn set_alarm(&mut self, node: usize) {
         let wake_ms = self.nodes[node].next_wake_ms().max(self.now_ms + 1);
         if self.nodes[node].engine.is_some() && wake_ms < self.nodes[node].wake_ms {
             self.nodes[node].wake_ms = wake_ms;
@@ -399,9 +400,8 @@ impl World {
 
     fn broadcast(&mut self, node: usize, bytes: &[u8]) {
         self.witness_own(node, bytes);
-        if let Some(actor) = &mut self.nodes[node].actor {
-            actor.outbound(false, bytes); // the second chain grows even if nobody is connected
-        }
+        // A second story grows even if nobody is connected.
+        self.acting(node, |actor, scene| actor.outbound(scene, NOBODY, bytes));
         for peer in (0..self.nodes.len()).filter(|&peer| peer != node) {
             self.send(node, peer, bytes, true);
         }
@@ -411,27 +411,40 @@ impl World {
         if to >= self.nodes.len() || !self.links.is_up(from, to) {
             return;
         }
-        let is_victim = self.victims.contains(&(from, to));
-        let bytes: Arc<[u8]> = match &mut self.nodes[from].actor {
-            Some(actor) => actor.outbound(is_victim, bytes).into(),
-            None => bytes.into(),
-        };
-        self.evidence.sent_frame(&bytes, self.nodes[from].is_honest() && self.nodes[to].is_honest());
-        let (connection, arrivals) = self.links.send(from, to, self.now_ms);
-        for at_ms in arrivals {
+        match self.acting(from, |actor, scene| actor.outbound(scene, to, bytes)) {
+            Some(instead) => instead.iter().for_each(|bytes| self.carry(from, to, bytes, is_broadcast)),
+            None => self.carry(from, to, bytes, is_broadcast),
+        }
+    }
+
+    /// Puts a frame on a link.
+    fn carry(&mut self, from: usize, to: usize, bytes: &[u8], is_broadcast: bool) {
+        if to >= self.nodes.len() || !self.links.is_up(from, to) {
+            return;
+        }
+        let (is_honest, is_between) =
+            (self.nodes[from].is_honest(), self.nodes[from].is_honest() && self.nodes[to].is_honest());
+        self.evidence.sent_frame(from, bytes, is_between);
+        if is_honest {
+            self.watch_answer(from, to, bytes);
+        }
+        let (connection, arrivals) = self.links.send(from, to, self.now_ms, bytes.len());
+        let bytes: Arc<[u8]> = bytes.into();
+        for at_ms in arrivals.into_iter().flatten() {
             let bytes = Arc::clone(&bytes);
             self.schedule(at_ms, Happening::Deliver { from, to, connection, is_broadcast, bytes });
         }
     }
 
     fn deliver(&mut self, from: usize, to: usize, is_broadcast: bool, bytes: &[u8]) {
-        let bytes = match &mut self.nodes[to].actor {
-            Some(actor) => actor.inbound(bytes),
+        let bytes = match self.acting(to, |actor, scene| actor.inbound(scene, from, bytes)) {
+            Some(heard) => heard,
             None => Some(bytes.to_vec()),
         };
         let Some(bytes) = bytes else { return };
-        if self.nodes[to].is_honest() && self.nodes[to].listens_to(number(from)) {
+        if !self.watch.is_off && self.nodes[to].is_honest() && self.nodes[to].listens_to(number(from)) {
             self.evidence.heard_frame(&bytes, self.registry.network_id());
+            self.watch.heard(to, from, &bytes);
         }
         let peer = number(from);
         let input = if is_broadcast {
@@ -443,17 +456,54 @@ impl World {
         self.drive(to, Input::Net(input));
     }
 
-    /// Notes an own operation when its author tells of it. STORE-1: it is durable, and the sidecar covers it.
-    fn witness_own(&mut self, node: usize, frame: &[u8]) {
-        let Ok(Frame::Op(bytes)) = Frame::decode(frame) else { return };
-        let Ok(op) = Op::decode(&bytes, self.registry.network_id()) else { return };
-        let Header { log, seq, .. } = *op.header();
-        if log.author != self.author(node) || !self.nodes[node].is_honest() {
+    /// Lets a node's actor do something, if it has one and runs.
+    fn acting<T>(&mut self, node: usize, act: impl FnOnce(&mut dyn actors::Actor, &mut Scene<'_>) -> T) -> Option<T> {
+        let mut actor = self.nodes[node].actor.take()?;
+        let peers: Vec<_> = (0..self.nodes.len()).filter(|&n| n != node && self.links.is_up(node, n)).collect();
+        let SimNode { keys, engine, .. } = &self.nodes[node];
+        let acted = engine.as_ref().map(|engine| {
+            let mut scene = Scene {
+                me: node,
+                keys,
+                registry: &self.registry,
+                now: self.nodes[node].now(self.now_ms),
+                peers: &peers,
+                victims: &self.victims[node],
+                history: engine.replica().history(),
+                dice: &mut self.dice,
+            };
+            act(actor.as_mut(), &mut scene)
+        });
+        self.nodes[node].actor = Some(actor);
+        acted
+    }
+
+    /// An actor says something of its own.
+    fn act(&mut self, node: usize) {
+        self.schedule(self.now_ms + actors::TICK_MS, Happening::Act(node));
+        if self.actors_rest {
             return;
         }
-        self.evidence.sent.insert((log, seq), op.id());
-        if !self.nodes[node].disk.covers(log.index, seq, op.id()) {
-            self.disk_failure = Some(format!("STORE-1: node {node} sent {log:?} {seq} before it was durable"));
+        let frames = self.acting(node, |actor, scene| actor.tick(scene)).unwrap_or_default();
+        frames.iter().for_each(|(to, bytes)| self.carry(node, *to, bytes, false));
+    }
+
+    /// Notes an own operation when its author tells of it. STORE-1: it is durable, and the sidecar covers it.
+    fn witness_own(&mut self, node: usize, frame: &[u8]) {
+        if self.watch.is_off || !self.nodes[node].is_honest() {
+            return;
+        }
+        let Ok(Frame::Op(bytes)) = Frame::decode(frame) else { return };
+        let Ok(op) = Op::decode(&bytes, self.registry.network_id()) else { return };
+        let (log, seq, id) = (op.header().log, op.header().seq, op.id());
+        if log.author != self.author(node) {
+            return;
+        }
+        self.evidence.sent.insert((log, seq), id);
+        let disk = &self.nodes[node].disk;
+        let is_looked_up = self.watch.looks_at_disk();
+        if !disk.notes(log.index, seq) || (is_looked_up && !disk.survives(id)) {
+            self.watch.broken("STORE-1", format!("node {node} sent {log:?} {seq} before it was durable"));
         }
     }
 
@@ -462,10 +512,9 @@ impl World {
             DiskStage::Commit(requests) => match self.nodes[node].serve(requests) {
                 Ok((replies, own)) if own.iter().any(|&next| next > 0) => DiskStage::Note(replies, own),
                 Ok((replies, _)) => DiskStage::Reply(replies),
-                Err(error) => {
-                    self.disk_failure = Some(format!("node {node}: {error}"));
-                    return;
-                }
+                // As in production: state and disk would part ways, so the process ends.
+                Err(error) if error.is_fatal() => return self.fault(Fault::PowerCut(node)),
+                Err(error) => return self.watch.broken("STORE-2", format!("node {node}: {error}")),
             },
             DiskStage::Note(replies, own) => {
                 self.nodes[node].record_own(own);
@@ -473,7 +522,13 @@ impl World {
             }
             DiskStage::Reply(replies) => {
                 self.nodes[node].is_disk_busy = false;
-                replies.into_iter().for_each(|reply| self.drive(node, stored(reply)));
+                let process = self.nodes[node].process;
+                for reply in replies {
+                    // It may die of the first.
+                    if self.nodes[node].process == process {
+                        self.drive(node, stored(reply));
+                    }
+                }
                 return;
             }
         };
@@ -483,48 +538,33 @@ impl World {
 
     /// A node asks its venues for every market; now and then one does not answer.
     fn poll_venues(&mut self, node: usize) {
-        self.schedule(self.now_ms + POLL_INTERVAL_MS, Happening::Poll(node));
-        if !self.nodes[node].is_running() {
-            return;
-        }
+        self.schedule(self.now_ms + self.config.poll_ms, Happening::Poll(node));
         let received = self.nodes[node].now(self.now_ms).wall;
-        let Role::Reporter { factor_ppm: wrong_ppm } = self.nodes[node].role else {
-            return self.take_quotes(node, received, TRUE_PPM);
-        };
-        self.take_quotes(node, received, wrong_ppm);
-    }
-
-    fn take_quotes(&mut self, node: usize, received: Time, factor_ppm: i128) {
-        for (source, symbol, base, quote) in self.markets.clone() {
-            // Conversions are left true: what is reported wrong is the price itself.
-            let is_price = ["BTC", "ETH"].contains(&base.as_str());
-            let factor_ppm = if is_price { factor_ppm } else { TRUE_PPM };
+        let factor_ppm =
+            if let Role::Reporter { factor_ppm } = self.nodes[node].role { factor_ppm } else { TRUE_PPM };
+        for book in 0..self.market.books.len() {
+            if !self.nodes[node].is_running() {
+                return;
+            }
             if self.dice.chance(self.config.quote_loss_per_mille) {
                 continue;
             }
-            let quote = self.market.quote((base.as_str(), quote.as_str()), self.now_ms, received, factor_ppm);
+            let quote = self.market.quote(book, self.now_ms, received, factor_ppm);
+            let (source, symbol) = (self.market.books[book].source, self.market.books[book].symbol.clone());
             if let Some(quote) = quote {
                 self.drive(node, Input::Quote { source, symbol, quote });
             }
         }
     }
-}
 
-/// A kind of operation that nobody knows: stored and relayed, and no view reads it.
-const FORGED_KIND: u16 = 999;
-
-/// The whole truth, in parts per million.
-const TRUE_PPM: i128 = 1_000_000;
-
-fn number(node: usize) -> Peer {
-    Peer(u32::try_from(node).unwrap_or(u32::MAX))
-}
-
-impl World {
-    /// Causes a cut between groups of nodes now.
-    pub fn partition(&mut self, groups: &[u8], cut: Cut) {
-        self.cause(Fault::Partition(groups.to_vec(), cut));
+    /// The first promise that was broken while the world ran.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.watch.violation.as_ref()
     }
+}
+
+pub(crate) fn number(node: usize) -> Peer {
+    Peer(u32::try_from(node).unwrap_or(u32::MAX))
 }
 
 impl PartialEq for Scheduled {

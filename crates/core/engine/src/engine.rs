@@ -54,8 +54,8 @@ pub const FRESH_LISTEN_MS: u64 = 10_000;
 /// Name of the store's value that keeps the newest slot signed for.
 pub const META_WATERMARK: &str = "watermark_slot";
 
-/// How often the engine looks at its answers for outliers, in milliseconds.
-const LOOK_INTERVAL_MS: u64 = 500;
+/// How often the engine looks at its answers for outliers, in milliseconds: once a slot, since an oracle states one price in a slot.
+const LOOK_INTERVAL_MS: u64 = 1_000;
 
 /// What happened outside.
 #[derive(Clone, Debug)]
@@ -184,7 +184,7 @@ impl Engine {
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {
-            Input::Quote { source, symbol, quote } => self.publisher.quote(source, symbol, quote),
+            Input::Quote { source, symbol, quote } => self.publisher.quote(source, &symbol, quote),
             Input::Net(protocol::Input::Store(StoreReply::Committed(token))) => {
                 if !self.marked(token) {
                     self.drive_replica(now, protocol::Input::Store(StoreReply::Committed(token)));

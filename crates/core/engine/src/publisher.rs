@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use concurrence_crdt::{Header, Time};
 use concurrence_oracle::{
-    BatchDraft, ConversionGraph, Feed, LegsRecord, Observation, ObserveParams, Price, Prior, Quote, Slot, SourceId,
+    BatchDraft, ConversionGraph, Feed, Leg, LegsRecord, Observation, ObserveParams, Price, Prior, Quote, Slot, SourceId,
     observe,
 };
 use concurrence_protocol::Token;
@@ -35,7 +35,8 @@ pub(crate) struct Publisher {
     pub(crate) next_tick_ms: u64,
     /// The newest slot for which anything may have been signed. Durable before it is signed for.
     pub(crate) watermark: Slot,
-    quotes: BTreeMap<(SourceId, String), Quote>,
+    /// The newest answer for each symbol that some leg uses: nothing else is kept, so that the table is bounded.
+    quotes: BTreeMap<SourceId, BTreeMap<String, Option<Quote>>>,
     last_prices: BTreeMap<Feed, (Time, Price)>,
     observations: Vec<Observation>,
 }
@@ -61,29 +62,32 @@ pub(crate) struct Draft {
 }
 
 impl Publisher {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         feeds: Vec<FeedPlan>,
         params: SubmissionParams,
         watermark: Slot,
         first_tick_ms: u64,
     ) -> Self {
+        let mut quotes: BTreeMap<SourceId, BTreeMap<String, Option<Quote>>> = BTreeMap::new();
+        for leg in feeds.iter().flat_map(|plan| plan.graph.legs()) {
+            quotes.entry(leg.source).or_default().insert(leg.symbol.clone(), None);
+        }
         Self {
             feeds,
             params,
             stage: Stage::Idle,
             next_tick_ms: first_tick_ms,
             watermark,
-            quotes: BTreeMap::new(),
+            quotes,
             last_prices: BTreeMap::new(),
             observations: Vec::new(),
         }
     }
 
-    /// Keeps a venue's newest answer for a symbol that some leg uses; any other is dropped, so that the table is bounded.
-    pub(crate) fn quote(&mut self, source: SourceId, symbol: String, quote: Quote) {
-        let is_wanted = |leg: &concurrence_oracle::Leg| leg.source == source && leg.symbol == symbol;
-        if self.feeds.iter().any(|feed| feed.graph.legs().iter().any(is_wanted)) {
-            self.quotes.insert((source, symbol), quote);
+    /// Keeps a venue's newest answer for a symbol that some leg uses; any other is dropped.
+    pub(crate) fn quote(&mut self, source: SourceId, symbol: &str, quote: Quote) {
+        if let Some(kept) = self.quotes.get_mut(&source).and_then(|symbols| symbols.get_mut(symbol)) {
+            *kept = Some(quote);
         }
     }
 
@@ -93,7 +97,7 @@ impl Publisher {
         let observe_feed = |plan: &FeedPlan| {
             let feed = plan.graph.feed();
             let prior = Prior { own: self.last_prices.get(&feed).copied(), peers: network_price(feed) };
-            let quote_of = |leg: &concurrence_oracle::Leg| quotes.get(&(leg.source, leg.symbol.clone()));
+            let quote_of = |leg: &Leg| quotes.get(&leg.source)?.get(&leg.symbol)?.as_ref();
             observe(&plan.graph, now, quote_of, &prior, &self.params.observe)
         };
         self.observations = self.feeds.iter().map(observe_feed).collect();

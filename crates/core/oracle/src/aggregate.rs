@@ -1,6 +1,6 @@
 //! The network's answer for a feed: the canonical aggregate over a window of attestations, its guarantee, and who is far off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use concurrence_crdt::{AuthorKey, Digest, Time, hash};
 use ruint::aliases::U256;
@@ -313,23 +313,22 @@ fn newest_countable(
     window_ms: u64,
 ) -> (BTreeMap<AuthorKey, (Slot, Attestation)>, BTreeMap<AuthorKey, LeftOut>) {
     let (mut newest, mut barred) = (BTreeMap::new(), BTreeMap::new());
-    let mut done = BTreeSet::new();
     // Slots that begin after as_of - window, at most at as_of; a window that reaches the epoch takes slot 0 in.
     let first = as_of
         .ms()
         .checked_sub(window_ms)
         .map_or(Slot::from_number(0), |ms| Slot::from_number(Slot::of(Time::from_ms(ms)).number() + 1));
-    for (slot, author, cell) in cells.newest_first(feed, first..=Slot::of(as_of)) {
-        if done.contains(&author) {
-            continue;
-        }
-        match cell {
-            Cell::Value(attestation) if !attestation.is_doubtful() => {
-                done.insert(author);
-                newest.insert(author, (slot, attestation));
-            }
-            Cell::Value(_) => _ = barred.entry(author).or_insert(LeftOut::Doubtful),
-            Cell::Conflict => _ = barred.entry(author).or_insert(LeftOut::Conflict),
+    for (author, cells) in cells.by_author(feed, first..=Slot::of(as_of)) {
+        for (slot, cell) in cells {
+            let why = match cell {
+                Cell::Value(attestation) if !attestation.is_doubtful() => {
+                    newest.insert(author, (slot, attestation));
+                    break;
+                }
+                Cell::Value(_) => LeftOut::Doubtful,
+                Cell::Conflict => LeftOut::Conflict,
+            };
+            barred.entry(author).or_insert(why);
         }
     }
     (newest, barred)
@@ -348,6 +347,8 @@ fn is_wide(price: Option<Price>, interval: Option<(Price, Price)>, max_ppm: u32)
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::{Strategy, *};

@@ -1,6 +1,9 @@
 //! What each oracle stated about each feed in each slot: a lattice, `absent < value < CONFLICT`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use concurrence_crdt::AuthorKey;
 
@@ -14,7 +17,7 @@ use crate::{Attestation, Feed, PriceBatch, Slot};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cells {
     floor: Slot,
-    feeds: BTreeMap<Feed, BTreeMap<Slot, BTreeMap<AuthorKey, Cell>>>,
+    feeds: BTreeMap<Feed, BTreeMap<AuthorKey, BTreeMap<Slot, Cell>>>,
 }
 
 /// What one oracle stated about one feed in one slot.
@@ -78,9 +81,9 @@ impl Cells {
     /// Joins all of another's statements about the feeds kept here, from the higher of both floors on.
     pub fn merge(&mut self, other: &Self) {
         self.drop_below(other.floor);
-        for (&feed, slots) in &other.feeds {
-            for (&slot, oracles) in slots {
-                for (&author, &cell) in oracles {
+        for (&feed, oracles) in &other.feeds {
+            for (&author, slots) in oracles {
+                for (&slot, &cell) in slots {
                     self.join_cell(author, slot, feed, cell);
                 }
             }
@@ -89,47 +92,53 @@ impl Cells {
 
     /// Drops all slots below this one, for good. The floor never goes back.
     pub fn drop_below(&mut self, floor: Slot) {
-        self.floor = self.floor.max(floor);
-        for slots in self.feeds.values_mut() {
-            *slots = slots.split_off(&self.floor);
+        if floor <= self.floor {
+            return;
+        }
+        self.floor = floor;
+        for oracles in self.feeds.values_mut() {
+            oracles.retain(|_, slots| {
+                if slots.first_key_value().is_some_and(|(&first, _)| first < floor) {
+                    *slots = slots.split_off(&floor);
+                }
+                !slots.is_empty()
+            });
         }
     }
 
     /// Takes out everything an author stated: it is forked. The caller joins again what of it is certified.
     pub fn remove_author(&mut self, author: &AuthorKey) {
-        for slots in self.feeds.values_mut() {
-            slots.retain(|_, oracles| {
-                oracles.remove(author);
-                !oracles.is_empty()
-            });
+        for oracles in self.feeds.values_mut() {
+            oracles.remove(author);
         }
     }
 
     /// One cell; `None` is absent.
     pub fn cell(&self, feed: Feed, slot: Slot, author: &AuthorKey) -> Option<Cell> {
-        self.feeds.get(&feed)?.get(&slot)?.get(author).copied()
+        self.feeds.get(&feed)?.get(author)?.get(&slot).copied()
     }
 
-    /// All cells of a feed with slots in a range (bounds included), newest slot first, then by author.
-    pub fn newest_first(
+    /// Each author's cells of a feed with slots in a range (bounds included), newest slot first; authors ascending.
+    pub fn by_author(
         &self,
         feed: Feed,
-        slots: std::ops::RangeInclusive<Slot>,
-    ) -> impl Iterator<Item = (Slot, AuthorKey, Cell)> {
+        range: RangeInclusive<Slot>,
+    ) -> impl Iterator<Item = (AuthorKey, impl Iterator<Item = (Slot, Cell)>)> {
         // BTreeMap::range panics on an inverted range.
-        let kept = self.feeds.get(&feed).filter(|_| slots.start() <= slots.end());
-        let range = kept.map(|by_slot| by_slot.range(slots)).into_iter().flatten().rev();
-        range.flat_map(|(&slot, oracles)| oracles.iter().map(move |(&author, &cell)| (slot, author, cell)))
+        let kept = self.feeds.get(&feed).filter(|_| range.start() <= range.end());
+        kept.into_iter().flatten().map(move |(&author, slots)| {
+            (author, slots.range(range.clone()).rev().map(|(&slot, &cell)| (slot, cell)))
+        })
     }
 
     fn join_cell(&mut self, author: AuthorKey, slot: Slot, feed: Feed, cell: Cell) -> Joined {
         if slot < self.floor {
             return Joined::BelowFloor;
         }
-        let Some(slots) = self.feeds.get_mut(&feed) else { return Joined::Untracked };
-        let oracles = slots.entry(slot).or_default();
-        let Some(held) = oracles.get_mut(&author) else {
-            oracles.insert(author, cell);
+        let Some(oracles) = self.feeds.get_mut(&feed) else { return Joined::Untracked };
+        let slots = oracles.entry(author).or_default();
+        let Some(held) = slots.get_mut(&slot) else {
+            slots.insert(slot, cell);
             return if cell == Cell::Conflict { Joined::Conflict } else { Joined::New };
         };
         let joined = held.join(cell);
@@ -186,7 +195,7 @@ mod tests {
         assert_eq!(cells.floor(), slot(6));
         let other = Attestation::new("XRP/USD".parse().unwrap(), (1, 0), 0, 0, false).unwrap();
         assert_eq!(cells.join(author(1), slot(7), other), Joined::Untracked);
-        assert_eq!(cells.newest_first(btc_usd(), slot(9)..=slot(2)).count(), 0);
+        assert_eq!(cells.by_author(btc_usd(), slot(9)..=slot(2)).count(), 0);
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub const FORMAT_VERSION: u32 = 0;
 /// millions of operations; seven nodes in one demo stay within half a gigabyte.
 pub const CACHE_BYTES: usize = 64 << 20;
 
+/// The same on a backend that the caller brings: small, so that in tests and simulations reads reach the disk and its faults.
+const BACKEND_CACHE_BYTES: usize = 1 << 20;
+
 /// Bytes that commits with [`Durability::Eventual`] may put off; the commit that would exceed them waits for the disk. Bounds
 /// what a killed node must fetch again to seconds of traffic, and the pages that redb cannot reuse before a durable commit.
 pub const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
@@ -113,7 +116,9 @@ impl RedbStore {
     pub fn with_backend(backend: impl StorageBackend, id: StoreId) -> Result<Self, StoreError> {
         let path = PathBuf::from("(no file)");
         Self::with_handle(path.clone(), None, || {
-            let database = builder_for(&path).create_with_backend(backend)?;
+            let mut builder = builder_for(&path);
+            builder.set_cache_size(BACKEND_CACHE_BYTES);
+            let database = builder.create_with_backend(backend)?;
             if database.begin_read()?.list_tables()?.next().is_none() {
                 initialise(&database, id)?;
             }

@@ -65,6 +65,27 @@ impl SimulatedDisk {
         self.state().failing = None;
     }
 
+    /// Where some bytes lie that were synced: the first place of them.
+    pub fn find(&self, wanted: &[u8]) -> Option<usize> {
+        let state = self.state();
+        let first = *wanted.first()?;
+        let starts = state.synced.iter().enumerate().filter(|&(_, &byte)| byte == first).map(|(at, _)| at);
+        starts.into_iter().find(|&at| state.synced.get(at..at + wanted.len()) == Some(wanted))
+    }
+
+    /// Flips the lowest bit of a byte, whether it was synced or not: it rotted where it lay.
+    pub fn flip(&self, at: usize) {
+        let State { current, synced, .. } = &mut *self.state();
+        for byte in [current.get_mut(at), synced.get_mut(at)].into_iter().flatten() {
+            *byte ^= 1;
+        }
+    }
+
+    /// Bytes that the disk holds now.
+    pub fn used(&self) -> usize {
+        self.state().current.len()
+    }
+
     /// Changes the disk's bytes behind the store's back.
     pub fn tamper(&self, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();

@@ -1,10 +1,12 @@
-//! Byzantine actors that speak the real wire format. (One that merely reports a wrong price needs no actor: its market does.)
+//! B1: two histories for different peers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use concurrence_crdt::{AuthorKey, Frontier, Header, LogKey, NetworkId, Op, OpId, Reader, SigningKey};
 use concurrence_oracle::{Attestation, BatchDraft, Domain, KIND_PRICE_BATCH, PriceBatch, Registry, sign};
 use concurrence_protocol::{Delta, Frame};
+
+use super::{Actor, Scene};
 
 /// Signs different histories for different peers. It stands between an honest engine and its peers and rewrites frames: its
 /// victims get a second chain of the engine's operations, with other prices and every signature made anew; everyone else gets
@@ -153,6 +155,21 @@ impl Equivocator {
     fn is_against_us(&self, proof: &[u8]) -> bool {
         let header = Header::read(&mut Reader::new(proof), self.network);
         header.is_ok_and(|header| header.log.author == self.own)
+    }
+}
+
+/// In the simulator the peers that get the second story are drawn when the world is made.
+impl Actor for Equivocator {
+    fn outbound(&mut self, scene: &mut Scene<'_>, to: usize, frame: &[u8]) -> Vec<Vec<u8>> {
+        vec![Self::outbound(self, scene.victims.contains(&to), frame)]
+    }
+
+    fn inbound(&mut self, _: &mut Scene<'_>, _: usize, frame: &[u8]) -> Option<Vec<u8>> {
+        Self::inbound(self, frame)
+    }
+
+    fn injected(&self) -> u64 {
+        self.positions() as u64
     }
 }
 
