@@ -52,6 +52,8 @@ pub(crate) struct Links {
     busy_until_us: BTreeMap<(usize, usize), u64>,
     groups: Vec<u8>,
     cut: Option<Cut>,
+    /// Until when a pair is not to be connected, in virtual time.
+    banned_until_ms: Vec<u64>,
     /// Frames that were lost, by chance or behind a cut.
     pub(crate) lost: u64,
 }
@@ -68,6 +70,7 @@ impl Links {
             busy_until_us: BTreeMap::new(),
             groups: vec![0; nodes],
             cut: None,
+            banned_until_ms: vec![0; nodes * nodes],
             lost: 0,
         }
     }
@@ -83,8 +86,15 @@ impl Links {
     }
 
     /// Whether two nodes may be connected now.
-    pub(crate) fn may_connect(&self, a: usize, b: usize) -> bool {
-        self.cut != Some(Cut::Closed) || self.groups[a] == self.groups[b]
+    pub(crate) fn may_connect(&self, a: usize, b: usize, now_ms: u64) -> bool {
+        let is_apart = self.cut == Some(Cut::Closed) && self.groups[a] != self.groups[b];
+        !is_apart && self.banned_until_ms[self.pair(a, b)] <= now_ms
+    }
+
+    /// Two nodes are not to be connected for a time.
+    pub(crate) fn ban(&mut self, a: usize, b: usize, until_ms: u64) {
+        let pair = self.pair(a, b);
+        self.banned_until_ms[pair] = self.banned_until_ms[pair].max(until_ms);
     }
 
     pub(crate) fn is_up(&self, a: usize, b: usize) -> bool {

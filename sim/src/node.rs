@@ -156,10 +156,12 @@ impl SimNode {
         self.engine.is_some() && self.halted.is_none()
     }
 
-    /// Whether it has accepted a peer's hello: it reads nothing else before.
-    pub(crate) fn listens_to(&self, peer: protocol::Peer) -> bool {
+    /// Whether it has accepted a peer's hello and has not banned it: it reads nothing else before.
+    pub(crate) fn listens_to(&self, virtual_ms: u64, peer: protocol::Peer) -> bool {
+        let now_ms = self.now(virtual_ms).mono_ms;
+        let hears = |session: &protocol::Session| session.greeted && session.account.banned_ms(now_ms) == 0;
         let mut peers = self.engine.iter().flat_map(|engine| engine.replica().peers());
-        self.is_running() && peers.any(|(number, session)| number == peer && session.greeted)
+        self.is_running() && peers.any(|(number, session)| number == peer && hears(session))
     }
 
     /// Both clocks of the process.

@@ -9,7 +9,7 @@ use std::{
 use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId, Time};
 use concurrence_engine::{Engine, Halt, Input, Output};
 use concurrence_oracle::Registry;
-use concurrence_protocol::{self as protocol, Frame, MessageId, Peer, StoreReply, StoreRequest};
+use concurrence_protocol::{self as protocol, Ban, Frame, MessageId, Peer, StoreReply, StoreRequest};
 use concurrence_store::StoreId;
 
 use crate::{
@@ -60,6 +60,8 @@ enum Happening {
     Wake(usize),
     Poll(usize),
     Act(usize),
+    /// A ban is over.
+    Reconnect,
     Disk { node: usize, process: u32, stage: DiskStage },
     Stop { node: usize, process: u32 },
 }
@@ -297,6 +299,7 @@ impl World {
             }
             Happening::Poll(node) => self.poll_venues(node),
             Happening::Act(node) => self.act(node),
+            Happening::Reconnect => self.reconnect(),
             Happening::Disk { node, process, stage } => {
                 if self.nodes[node].process == process {
                     self.disk(node, stage);
@@ -329,7 +332,7 @@ impl World {
         for a in 0..self.nodes.len() {
             for b in a + 1..self.nodes.len() {
                 let both_run = self.nodes[a].engine.is_some() && self.nodes[b].engine.is_some();
-                let wanted = both_run && self.links.may_connect(a, b);
+                let wanted = both_run && self.links.may_connect(a, b, self.now_ms);
                 match (wanted, self.links.is_up(a, b)) {
                     (true, false) => {
                         let at_ms = self.now_ms + self.dice.between(10, DIAL_MS_MAX);
@@ -350,7 +353,7 @@ impl World {
 
     fn connect(&mut self, a: usize, b: usize) {
         let both_run = self.nodes[a].is_running() && self.nodes[b].is_running();
-        if !both_run || !self.links.may_connect(a, b) || self.links.is_up(a, b) {
+        if !both_run || !self.links.may_connect(a, b, self.now_ms) || self.links.is_up(a, b) {
             return;
         }
         self.links.connect(a, b);
@@ -374,6 +377,7 @@ impl World {
             match output {
                 Output::Send(peer, bytes) => self.send(node, peer.0 as usize, &bytes, false),
                 Output::Broadcast(bytes) => self.broadcast(node, &bytes),
+                Output::Ban(peer, ban) => self.ban(node, peer.0 as usize, ban),
                 _ => {}
             }
         }
@@ -388,6 +392,20 @@ impl World {
             self.schedule(self.now_ms + HALT_FLUSH_MS, Happening::Stop { node, process });
         }
         self.set_alarm(node);
+    }
+
+    /// A node wants nothing to do with a peer for a time. NET-2: no honest one with another, whatever their links and disks did.
+    fn ban(&mut self, node: usize, peer: usize, ban: Ban) {
+        if self.nodes[node].is_honest() && self.nodes[peer].is_honest() {
+            self.watch.broken("NET-2", format!("honest node {node} banned honest {peer} for {:?}", ban.fault));
+        }
+        if self.nodes[node].is_honest() {
+            self.evidence.fault("ban");
+        }
+        let until_ms = self.now_ms + ban.for_ms;
+        self.links.ban(node, peer, until_ms);
+        self.schedule(until_ms, Happening::Reconnect);
+        self.reconnect();
     }
 
     pub(crate) fn set_alarm(&mut self, node: usize) {
@@ -442,7 +460,7 @@ impl World {
             None => Some(bytes.to_vec()),
         };
         let Some(bytes) = bytes else { return };
-        if !self.watch.is_off && self.nodes[to].is_honest() && self.nodes[to].listens_to(number(from)) {
+        if !self.watch.is_off && self.nodes[to].is_honest() && self.nodes[to].listens_to(self.now_ms, number(from)) {
             self.evidence.heard_frame(&bytes, self.registry.network_id());
             self.watch.heard(to, from, &bytes);
         }

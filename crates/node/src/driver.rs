@@ -256,6 +256,10 @@ impl Driver {
                 self.engine.handle(self.clock.now(), Input::Signed(signed));
             }
             Output::Event(event) => self.event(&event),
+            Output::Ban(peer, ban) => {
+                let name = self.peers.known(peer).map(|known| known.id.to_string());
+                warn!(peer = name, fault = ban.fault.name(), for_ms = ban.for_ms, "peer banned");
+            }
             Output::Store(_) | Output::Halt(_) => {} // taken by the caller
         }
     }

@@ -208,7 +208,7 @@ impl<'t> Network<'t> {
                 Output::Broadcast(bytes) => (0..NODES).filter(|&to| to != n).for_each(|to| self.send(n, to, &bytes)),
                 Output::Halt(why) => self.halted.push((n, why)),
                 // No transport waits for verdicts; stores and signatures are the node's own affair.
-                Output::Verdict(..) | Output::Event(_) | Output::Store(_) | Output::Sign(_) => {}
+                Output::Verdict(..) | Output::Ban(..) | Output::Event(_) | Output::Store(_) | Output::Sign(_) => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use concurrence_oracle::{
     AggregateParams, EvmSignature, KIND_PRICE_BATCH, Observation, Quote, Registry, Slot, SourceId, Status,
 };
 use concurrence_protocol::{
-    self as protocol, CannotAppend, Now, OwnStart, Reason, Refusal, Replica, StoreReply, StoreRequest, Write,
+    self as protocol, Ban, CannotAppend, Now, OwnStart, Reason, Refusal, Replica, StoreReply, StoreRequest, Write,
 };
 
 use crate::{
@@ -97,6 +97,8 @@ pub enum Output {
     Store(StoreRequest),
     /// Have something signed; answer with [`Input::Signed`].
     Sign(SignRequest),
+    /// Keep a peer disconnected for a time.
+    Ban(protocol::Peer, Ban),
     /// Tell whoever is interested.
     Event(Event),
     /// Send what is queued, then end the node.
@@ -246,6 +248,7 @@ impl Engine {
                 protocol::Output::Broadcast(frame) => self.emit(Output::Broadcast(frame)),
                 protocol::Output::Verdict(id, verdict) => self.emit(Output::Verdict(id, verdict)),
                 protocol::Output::Store(request) => self.emit(Output::Store(request)),
+                protocol::Output::Ban(peer, ban) => self.emit(Output::Ban(peer, ban)),
                 protocol::Output::Event(event) => self.on_event(now, event),
             }
         }

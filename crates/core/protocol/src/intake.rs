@@ -5,8 +5,9 @@ use std::sync::Arc;
 use concurrence_crdt::{AuthorKey, Bucket, ForkProof, Invalid, Op, OpId, Place, Reader, SignedHeader, VerifiedOp};
 
 use crate::{
-    Event, Frame, Now, Output, Peer, Replica, StoreRequest, Verdict, WAITING_OPS_MAX, Write, frame::decode_proof,
-    session::PullCause,
+    Event, Fault, Frame, Now, Output, Peer, Replica, StoreRequest, Verdict, WAITING_OPS_MAX, Write,
+    frame::decode_proof,
+    session::{DEPARTED_MAX, PullCause},
 };
 
 /// Why something a peer sent was refused. Nothing changed by it.
@@ -34,6 +35,12 @@ pub enum Reason {
     Proof,
     /// Asked again before the last answer was sent.
     Busy,
+    /// The peer is over one of its budgets: not looked at.
+    Budget,
+    /// An answer to no question: not looked at.
+    Unasked,
+    /// The peer is banned: not looked at.
+    Banned,
 }
 
 impl Reason {
@@ -51,6 +58,9 @@ impl Reason {
             Self::Duplicate => "duplicate",
             Self::Proof => "proof",
             Self::Busy => "busy",
+            Self::Budget => "budget",
+            Self::Unasked => "unasked",
+            Self::Banned => "banned",
         }
     }
 
@@ -80,29 +90,67 @@ impl Replica {
             Ok(op) => op,
             Err(reason) => return self.refuse(peer, reason),
         };
-        let (log, seq, id) = (op.header().log, op.header().seq, op.id());
+        if !self.has_checks(peer) {
+            return self.refuse(peer, Reason::Budget);
+        }
+        let (log, seq) = (op.header().log, op.header().seq);
         match op.verify() {
             Ok(op) => match self.place_verified(op) {
-                Placed::Invalid => self.refuse(peer, Reason::Invalid),
+                Placed::Invalid => {
+                    self.checked_in_vain(peer, 1);
+                    self.refuse(peer, Reason::Invalid)
+                }
+                Placed::Dropped => {
+                    self.checked_in_vain(peer, 1);
+                    if self.history.tail(log).len < seq {
+                        self.pull(peer, PullCause::Gap);
+                    }
+                    Verdict::Ignore
+                }
                 Placed::Ahead => {
                     self.pull(peer, PullCause::Gap);
                     // No quota bounds what stands far ahead: it is not spread. Near its log's end there are few positions, and
                     // a second operation at one of them is a fork.
                     let is_near = seq - self.history.tail(log).len < WAITING_OPS_MAX as u64;
-                    if is_near && self.ahead.contains(log, seq, id) { Verdict::Accept } else { Verdict::Ignore }
+                    if is_near { Verdict::Accept } else { Verdict::Ignore }
                 }
                 // No quota bounds what declares the future: it waits here and is not spread.
                 Placed::Held => Verdict::Ignore,
                 Placed::Taken => Verdict::Accept,
             },
-            Err(_) => self.refuse(peer, Reason::Signature),
+            Err(_) => {
+                self.checked_in_vain(peer, 1);
+                self.refuse(peer, Reason::Signature)
+            }
         }
     }
 
-    /// Operations of one answer, in log order; returns how many were new.
-    pub(crate) fn take_ops(&mut self, peer: Peer, encoded: &[Arc<[u8]>]) -> usize {
-        let mut taken = 0;
+    /// Whether another signature is checked for a peer; that it used up its budget is a fault. A budget spent on what brought nothing is
+    /// no verdict on what comes now: that is ignored, and sync may bring it.
+    fn has_checks(&mut self, peer: Peer) -> bool {
+        let has_checks = self.sessions.get(&peer).is_none_or(|s| s.account.has_checks(self.now.mono_ms));
+        if !has_checks {
+            self.blame(peer, Fault::Checks);
+        }
+        has_checks
+    }
+
+    fn checked_in_vain(&mut self, peer: Peer, checks: i64) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.account.checks_in_vain(self.now.mono_ms, checks);
+        }
+    }
+
+    /// Operations of one answer, in log order, until the peer has no budget left.
+    pub(crate) fn take_ops(&mut self, peer: Peer, encoded: &[Arc<[u8]>]) {
         for chunk in encoded.chunks(VERIFY_BATCH) {
+            if self.is_banned(peer) {
+                break;
+            }
+            if !self.has_checks(peer) {
+                self.refuse(peer, Reason::Budget);
+                break;
+            }
             let mut ops = Vec::with_capacity(chunk.len());
             for bytes in chunk {
                 match self.decode(Arc::clone(bytes)) {
@@ -113,19 +161,19 @@ impl Replica {
                 }
             }
             for verified in Op::verify_all(ops) {
-                match verified.map(|op| self.place_verified(op)) {
-                    Ok(Placed::Invalid) => {
-                        self.refuse(peer, Reason::Invalid);
-                    }
-                    Ok(_) => taken += 1,
-                    Err(_) => {
-                        self.refuse(peer, Reason::Signature);
-                    }
+                let refusal = match verified.map(|op| self.place_verified(op)) {
+                    Ok(Placed::Taken | Placed::Held | Placed::Ahead) => continue,
+                    Ok(Placed::Dropped) => None,
+                    Ok(Placed::Invalid) => Some(Reason::Invalid),
+                    Err(_) => Some(Reason::Signature),
+                };
+                self.checked_in_vain(peer, 1);
+                if let Some(reason) = refusal {
+                    self.refuse(peer, reason);
                 }
             }
         }
         self.history_changed();
-        taken
     }
 
     /// Everything that can be told without verifying a signature.
@@ -154,27 +202,22 @@ impl Replica {
         if matches!(place, Place::Next | Place::Ahead) && self.is_foreign_own(&op) {
             return Placed::Taken;
         }
+        let (log, seq) = (header.log, header.seq);
         if header.declared.bucket() > Self::last_admissible(self.now) {
             self.held.keep(op);
-            return Placed::Held;
+            return if self.held.contains(log, seq, id) { Placed::Held } else { Placed::Dropped };
         }
         match place {
             Place::Next => self.admit_chain(op),
-            Place::Held => Placed::Taken,
-            Place::Forked => {
-                self.quarantine(&op);
-                Placed::Taken
-            }
-            Place::Conflict => {
-                self.look_up_conflict(op);
-                Placed::Taken
-            }
+            Place::Held => Placed::Dropped,
+            Place::Forked => Placed::news(self.quarantine(&op)),
+            Place::Conflict => Placed::news(self.look_up_conflict(op)),
             Place::Ahead => {
                 if self.convict_by_waiting(&op) {
                     return Placed::Taken;
                 }
                 self.ahead.keep(op);
-                Placed::Ahead
+                if self.ahead.contains(log, seq, id) { Placed::Ahead } else { Placed::Dropped }
             }
         }
     }
@@ -248,16 +291,17 @@ impl Replica {
         true
     }
 
-    /// Asks for the held operation at a position, to prove the fork with its header.
-    fn look_up_conflict(&mut self, op: VerifiedOp) {
+    /// Asks for the held operation at a position, to prove the fork with its header. False if that is being done.
+    fn look_up_conflict(&mut self, op: VerifiedOp) -> bool {
         let log = op.op().header().log;
         // One look-up for each author is enough: one proof convicts.
         if self.convicting.values().any(|other| other.op().header().log.author == log.author) {
-            return;
+            return false;
         }
         let (token, from) = (self.new_token(), op.op().header().seq);
         self.emit(Output::Store(StoreRequest::Load { token, log, from, until: from + 1, bytes_max: usize::MAX }));
         self.convicting.insert(token, op);
+        true
     }
 
     /// The held operation was read. One that rotted on disk proves nothing now; the conflict will show again.
@@ -277,12 +321,18 @@ impl Replica {
         if accused.is_ok_and(|header| self.history.proof(&header.header().log.author).is_some()) {
             return self.refuse(peer, Reason::Duplicate);
         }
+        if !self.has_checks(peer) {
+            return self.refuse(peer, Reason::Budget);
+        }
         match decode_proof(bytes, self.config.network) {
             Ok(proof) if self.config.members.number(&proof.author()).is_some() => {
                 self.convict(proof);
                 Verdict::Accept
             }
-            _ => self.refuse(peer, Reason::Proof),
+            _ => {
+                self.checked_in_vain(peer, 2);
+                self.refuse(peer, Reason::Proof)
+            }
         }
     }
 
@@ -314,15 +364,16 @@ impl Replica {
         self.quarantined.get(&author).is_some_and(|ids| ids.contains(&id))
     }
 
-    /// Keeps an operation of a forked author, invisible but findable by id.
-    fn quarantine(&mut self, op: &VerifiedOp) {
+    /// Keeps an operation of a forked author, invisible but findable by id. False if there is no room, or no need.
+    fn quarantine(&mut self, op: &VerifiedOp) -> bool {
         let author = op.op().header().log.author;
         if self.is_quarantine_full(author) || !self.quarantined.entry(author).or_default().insert(op.op().id()) {
-            return;
+            return false;
         }
         let token = self.new_token();
         let writes = vec![Write::Quarantine { author, id: op.op().id(), bytes: Arc::clone(op.op().bytes()) }];
         self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: false }));
+        true
     }
 
     /// The last minute whose operations are admitted now.
@@ -341,6 +392,9 @@ impl Replica {
         assert!(self.convicting.len() <= authors, "SYNC-4: look-ups of conflicts");
         assert!(self.serving.len() <= sessions, "SYNC-4: answers under way");
         assert!(self.fetching.len() <= sessions, "SYNC-4: fetches under way");
+        assert!(self.deferred.keys().all(|peer| self.sessions.contains_key(peer)), "SYNC-4: answers that wait");
+        assert!(self.departed.len() <= DEPARTED_MAX, "SYNC-4: accounts of peers that left");
+        self.sessions.values().for_each(|session| session.account.check_invariants(self.now.mono_ms));
     }
 
     fn history_changed(&self) {
@@ -359,6 +413,14 @@ pub(crate) enum Placed {
     Held,
     /// Kept until what is missing before it arrives.
     Ahead,
+    /// Known, or no room for it: its signature was checked in vain, and it may be nobody's fault.
+    Dropped,
     /// Never valid.
     Invalid,
+}
+
+impl Placed {
+    const fn news(is_news: bool) -> Self {
+        if is_news { Self::Taken } else { Self::Dropped }
+    }
 }

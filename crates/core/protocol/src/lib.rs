@@ -3,6 +3,7 @@
 //! A driver feeds a [`Replica`] with [`Input`]s and carries out its [`Output`]s: frames to peers, requests to the store,
 //! events to whoever is interested. It never learns what the frames mean.
 
+mod account;
 mod frame;
 mod intake;
 mod own;
@@ -11,6 +12,7 @@ mod session;
 mod store;
 mod waiting;
 
+pub use account::{Account, Ban, Fault};
 pub use frame::{
     DELTA_BYTES_MAX, DELTA_PROOFS_MAX, Delta, FRAME_LEN_MAX, Frame, FrameError, Hello, PROTOCOL_VERSION, Refusal,
     decode_proof,

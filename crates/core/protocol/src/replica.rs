@@ -10,10 +10,10 @@ use concurrence_crdt::{
 };
 
 use crate::{
-    Frame, Refusal, StoreReply, StoreRequest, Token,
+    Account, Ban, Fault, Frame, Refusal, StoreReply, StoreRequest, Token,
     intake::Reason,
     own::{OwnLog, OwnStart},
-    session::{Serving, Session},
+    session::{DEPARTED_MAX, Serving, Session},
     waiting::Waiting,
 };
 
@@ -37,6 +37,10 @@ pub struct Replica {
     /// Answers being read together.
     pub(crate) serving: BTreeMap<Token, Serving>,
     pub(crate) fetching: BTreeMap<Token, Peer>,
+    /// Answers that begin when their askers' budgets allow, and when that is.
+    pub(crate) deferred: BTreeMap<Peer, (u64, Serving)>,
+    /// Accounts of peers that left and are not forgiven yet.
+    pub(crate) departed: BTreeMap<Peer, Account>,
     /// The own operation being made durable.
     pub(crate) appending: Option<(Token, VerifiedOp)>,
     /// Which operations of each forked author are quarantined.
@@ -95,6 +99,8 @@ pub enum Input {
     Disconnected(Peer),
     /// A member's node that was reached hung up before it could be talked to. It may be talking to another process with this node's key.
     TurnedAway,
+    /// A peer sent what the transport could not read, or would not for its size.
+    Malformed(Peer),
     /// A frame for this node alone.
     Frame {
         /// Who sent it.
@@ -128,6 +134,8 @@ pub enum Output {
     Verdict(MessageId, Verdict),
     /// Carry to the store.
     Store(StoreRequest),
+    /// Close the connections with a peer, and keep them closed for as long as it says. Until then nothing it sends is read.
+    Ban(Peer, Ban),
     /// Tell whoever is interested.
     Event(Event),
 }
@@ -223,6 +231,8 @@ impl Replica {
             convicting: BTreeMap::new(),
             serving: BTreeMap::new(),
             fetching: BTreeMap::new(),
+            deferred: BTreeMap::new(),
+            departed: BTreeMap::new(),
             appending: None,
             quarantined: BTreeMap::new(),
             next_sync_ms: now.mono_ms,
@@ -250,6 +260,7 @@ impl Replica {
         match input {
             Input::Connected { peer, author } => self.connected(peer, author),
             Input::Disconnected(peer) => self.disconnected(peer),
+            Input::Malformed(peer) => self.blame(peer, Fault::Malformed),
             Input::TurnedAway => self.own.turned_away(now, self.config.fresh_listen_ms),
             Input::Frame { peer, bytes } => {
                 self.frame(peer, &bytes);
@@ -271,7 +282,7 @@ impl Replica {
 
     /// When [`Input::Tick`] is wanted at the latest, on the monotonic clock.
     pub fn next_wake_ms(&self) -> u64 {
-        self.next_sync_ms
+        self.deferred.values().map(|(due_ms, _)| *due_ms).fold(self.next_sync_ms, u64::min)
     }
 
     /// The admitted state.
@@ -376,8 +387,13 @@ impl Replica {
         self.sessions.iter().map(|(&peer, session)| (peer, session))
     }
 
+    /// What a peer owes, connected or not; `None` if it never came, or owes nothing.
+    pub fn account(&self, peer: Peer) -> Option<&Account> {
+        self.sessions.get(&peer).map(|session| &session.account).or_else(|| self.departed.get(&peer))
+    }
+
     /// Entries in each bounded buffer, and the bound: what gauges show.
-    pub fn buffers(&self) -> [(&'static str, usize, usize); 4] {
+    pub fn buffers(&self) -> [(&'static str, usize, usize); 6] {
         let authors = self.config.members.authors().len();
         let waiting_max = authors * crate::WAITING_OPS_MAX;
         [
@@ -385,6 +401,8 @@ impl Replica {
             ("held", self.held.len(), waiting_max),
             ("convicting", self.convicting.len(), authors),
             ("serving", self.serving.len(), self.sessions.len()),
+            ("deferred", self.deferred.len(), self.sessions.len()),
+            ("departed", self.departed.len(), DEPARTED_MAX),
         ]
     }
 
@@ -393,7 +411,13 @@ impl Replica {
     }
 
     pub(crate) fn send(&mut self, peer: Peer, frame: &Frame) {
-        self.emit(Output::Send(peer, frame.encode()));
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        if session.account.banned_ms(self.now.mono_ms) > 0 {
+            return;
+        }
+        let bytes = frame.encode();
+        session.account.sent(self.now.mono_ms, bytes.len());
+        self.emit(Output::Send(peer, bytes));
     }
 
     /// A token for a request that the caller of this replica makes itself, so that no two requests share one.
@@ -408,6 +432,7 @@ impl Replica {
         due.into_iter().for_each(|op| {
             self.place_verified(op);
         });
+        self.begin_deferred();
         if self.now.mono_ms >= self.next_sync_ms {
             self.next_sync_ms = self.now.mono_ms.saturating_add(self.config.sync_interval_ms);
             self.sync_round();
@@ -436,31 +461,55 @@ impl Replica {
         }
     }
 
-    /// Handles a frame; the verdict matters only for broadcast ones.
+    /// Handles a frame; the verdict matters only for broadcast ones. Of a peer that is banned, or over its budget of frames that bring
+    /// nothing, none is read.
     fn frame(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
+        let now_ms = self.now.mono_ms;
+        let has_frames = self.sessions.get(&peer).is_none_or(|s| s.account.has_frames(now_ms));
+        if self.is_banned(peer) {
+            return self.refuse(peer, Reason::Banned);
+        }
+        if !has_frames {
+            self.blame(peer, Fault::Flood);
+            return self.refuse(peer, Reason::Budget);
+        }
+        let (verdict, is_news) = self.read(peer, bytes);
+        if let Some(session) = self.sessions.get_mut(&peer).filter(|_| !is_news) {
+            session.account.frame_in_vain(now_ms, bytes.len());
+        }
+        verdict
+    }
+
+    /// Reads a frame. Returns the verdict, and whether it brought something, or was asked for.
+    fn read(&mut self, peer: Peer, bytes: &[u8]) -> (Verdict, bool) {
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
-            Err(_) => return self.refuse(peer, Reason::Frame),
+            Err(_) => return (self.refuse(peer, Reason::Frame), false),
         };
+        let judged = |verdict| (verdict, verdict == Verdict::Accept);
         match (frame, self.sessions.get(&peer).map(|s| s.greeted)) {
             (Frame::Hello(hello), Some(_)) => self.hello(peer, hello),
             (Frame::Refuse(refusal), Some(_)) => self.refused_by(peer, refusal),
-            (_, None) => return Verdict::Ignore,
+            (_, None) => {}
             // Frames overtake one another on some transports: what came before the hello is lost like any lost frame.
-            (_, Some(false)) => return self.refuse(peer, Reason::NoHello),
+            (_, Some(false)) => return (self.refuse(peer, Reason::NoHello), false),
             (Frame::Digest { now, digest, ops }, _) => self.told_digest(peer, now, digest, ops),
             (Frame::Pull { now, credit, frontier }, _) => self.pulled(peer, now, credit, frontier),
-            (Frame::Delta(delta), _) => self.delta(peer, delta),
-            (Frame::Op(bytes), _) => return self.take_op(peer, bytes),
-            (Frame::Proof(bytes), _) => return self.take_proof(peer, &bytes),
+            (Frame::Delta(delta), _) => return (Verdict::Ignore, self.delta(peer, delta)),
+            (Frame::Op(bytes), _) => return judged(self.take_op(peer, bytes)),
+            (Frame::Proof(bytes), _) => return judged(self.take_proof(peer, &bytes)),
             (Frame::Fetch(id), _) => self.fetch(peer, id),
         }
-        Verdict::Ignore
+        (Verdict::Ignore, false)
     }
 
     pub(crate) fn refuse(&mut self, peer: Peer, reason: Reason) -> Verdict {
         self.emit(Output::Event(Event::Refused { peer, reason }));
-        if reason.is_forwarders_fault() { Verdict::Reject } else { Verdict::Ignore }
+        if !reason.is_forwarders_fault() {
+            return Verdict::Ignore;
+        }
+        self.blame(peer, Fault::Refused(reason));
+        Verdict::Reject
     }
 
     pub(crate) fn row(op: &VerifiedOp) -> crate::Write {

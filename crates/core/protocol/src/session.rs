@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use concurrence_crdt::{AuthorKey, Digest, Frontier, LOGS_MAX, LogKey, OpId, Time};
 
 use crate::{
-    Event, Frame, Output, Peer, Refusal, Replica, StoreRequest,
+    Account, Ban, Event, Fault, Frame, Output, Peer, Refusal, Replica, StoreRequest,
     frame::{DELTA_BYTES_MAX, DELTA_PROOFS_MAX, Delta, Hello, PROTOCOL_VERSION},
     intake::Reason,
 };
@@ -41,6 +41,8 @@ pub struct Session {
     serving: bool,
     /// Whether it says that it has not heard our hello.
     wants_hello: bool,
+    /// What it may cost, and how it behaved.
+    pub account: Account,
 }
 
 /// An answer being put together, one stretch of a log after another.
@@ -86,8 +88,15 @@ const IDLE_PAUSE_MAX_MS: u64 = 8_000;
 /// Peers told our digest in one round.
 const ROUND_PEERS_MAX: usize = 8;
 
+/// Pulls in a row without news from which on empty answers are a fault: by then the pauses between them are longer than any news that
+/// gossip brought first stays news.
+const IDLE_PULLS_BORNE: u32 = 5;
+
+/// Accounts of peers that left which are kept: eight times the peers of a large network.
+pub(crate) const DEPARTED_MAX: usize = 1_024;
+
 impl Session {
-    fn new(author: Option<AuthorKey>) -> Self {
+    fn new(author: Option<AuthorKey>, account: Account) -> Self {
         Self {
             author,
             greeted: false,
@@ -103,7 +112,13 @@ impl Session {
             idle_pulls: 0,
             serving: false,
             wants_hello: false,
+            account,
         }
+    }
+
+    /// Whether anything is asked of it or told to it now.
+    fn takes_part(&self, now_ms: u64) -> bool {
+        self.greeted && self.account.banned_ms(now_ms) == 0
     }
 
     fn heard(&mut self, wall: Time, theirs: Time, digest: Digest, ours: Digest) {
@@ -122,7 +137,14 @@ impl Session {
 
 impl Replica {
     pub(crate) fn connected(&mut self, peer: Peer, author: Option<AuthorKey>) {
-        self.sessions.insert(peer, Session::new(author));
+        let now_ms = self.now.mono_ms;
+        let account = self.departed.remove(&peer).unwrap_or_else(|| Account::new(now_ms));
+        let for_ms = account.banned_ms(now_ms);
+        self.sessions.insert(peer, Session::new(author, account));
+        if for_ms > 0 {
+            // The transport was to keep it away.
+            return self.emit(Output::Ban(peer, Ban { for_ms, fault: Fault::Refused(Reason::Banned) }));
+        }
         self.say_hello(peer);
     }
 
@@ -133,10 +155,46 @@ impl Replica {
     }
 
     pub(crate) fn disconnected(&mut self, peer: Peer) {
-        self.sessions.remove(&peer);
-        self.serving.retain(|_, serving| serving.peer != peer);
-        self.fetching.retain(|_, asker| *asker != peer);
+        if let Some(session) = self.sessions.remove(&peer) {
+            self.keep_account(peer, session.account);
+        }
+        self.forget_questions(peer);
         self.pull_waiting();
+    }
+
+    /// Nothing is being read for it any more.
+    fn forget_questions(&mut self, peer: Peer) {
+        self.serving.retain(|_, serving| serving.peer != peer);
+        self.deferred.remove(&peer);
+        self.fetching.retain(|_, asker| *asker != peer);
+    }
+
+    /// Keeps what a peer owes until it comes back, or until a new account would be the same.
+    fn keep_account(&mut self, peer: Peer, account: Account) {
+        let now_ms = self.now.mono_ms;
+        self.departed.insert(peer, account);
+        self.departed.retain(|_, account| !account.is_clean(now_ms));
+        if self.departed.len() > DEPARTED_MAX {
+            let least = self.departed.iter().min_by_key(|(_, a)| (a.banned_ms(now_ms), a.score(now_ms)));
+            if let Some((&least, _)) = least {
+                self.departed.remove(&least);
+            }
+        }
+    }
+
+    /// A peer did something wrong. One fault too many, and it is to be cut off for a time.
+    pub(crate) fn blame(&mut self, peer: Peer, fault: Fault) {
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        let is_member = session.author.is_some();
+        let Some(ban) = session.account.blame(self.now.mono_ms, fault, is_member) else { return };
+        (session.pull_until_ms, session.pull_waits_ms, session.serving) = (None, None, false);
+        self.forget_questions(peer);
+        self.emit(Output::Ban(peer, ban));
+    }
+
+    /// Whether a peer is banned now.
+    pub(crate) fn is_banned(&self, peer: Peer) -> bool {
+        self.sessions.get(&peer).is_some_and(|s| s.account.banned_ms(self.now.mono_ms) > 0)
     }
 
     pub(crate) fn hello(&mut self, peer: Peer, hello: Hello) {
@@ -186,10 +244,12 @@ impl Replica {
     /// Says hello again to who asked for it, and asks those for it whose own was lost: either side would stay deaf for ever.
     /// Once a round, so that asking cannot be used to make this node talk.
     fn greet_again(&mut self) {
+        let now_ms = self.now.mono_ms;
         let takes = |(&peer, session): (&Peer, &mut Session)| std::mem::take(&mut session.wants_hello).then_some(peer);
         let wanted: Vec<_> = self.sessions.iter_mut().filter_map(takes).collect();
         wanted.into_iter().for_each(|peer| self.say_hello(peer));
-        let silent = self.sessions.iter().filter(|(_, s)| !s.greeted && s.refusal.is_none());
+        let is_silent = |s: &Session| !s.greeted && s.refusal.is_none() && s.account.banned_ms(now_ms) == 0;
+        let silent = self.sessions.iter().filter(|(_, s)| is_silent(s));
         let silent: Vec<_> = silent.map(|(&peer, _)| peer).collect();
         silent.into_iter().for_each(|peer| self.send(peer, &Frame::Refuse(Refusal::NoHello)));
     }
@@ -197,14 +257,18 @@ impl Replica {
     /// Tells some peers our digest, in turn, and gives up on pulls that were never answered.
     pub(crate) fn sync_round(&mut self) {
         let now = self.now.mono_ms;
-        for session in self.sessions.values_mut().filter(|s| s.pull_until_ms.is_some_and(|until| until <= now)) {
-            session.pull_until_ms = None;
-            session.pause(now);
+        let mut unanswered = Vec::new();
+        for (&peer, session) in &mut self.sessions {
+            if session.pull_until_ms.take_if(|until| *until <= now).is_some() {
+                session.pause(now);
+                unanswered.push(peer);
+            }
         }
+        unanswered.into_iter().for_each(|peer| self.blame(peer, Fault::Silent));
         self.pull_waiting();
         self.greet_again();
         let after = self.last_synced.map_or(0, |p| p.0.wrapping_add(1));
-        let greeted = || self.sessions.iter().filter(|(_, s)| s.greeted).map(|(&peer, _)| peer);
+        let greeted = || self.sessions.iter().filter(|(_, s)| s.takes_part(now)).map(|(&peer, _)| peer);
         let (first, second) = (greeted().filter(|p| p.0 >= after), greeted().filter(|p| p.0 < after));
         let round: Vec<_> = first.chain(second).take(ROUND_PEERS_MAX).collect();
         self.last_synced = round.last().copied();
@@ -255,7 +319,7 @@ impl Replica {
     /// Asks a peer for what we lack, unless it is being asked: at once, or when it is its turn.
     pub(crate) fn pull(&mut self, peer: Peer, cause: PullCause) {
         let now = self.now;
-        let Some(session) = self.sessions.get_mut(&peer).filter(|s| s.greeted) else { return };
+        let Some(session) = self.sessions.get_mut(&peer).filter(|s| s.takes_part(now.mono_ms)) else { return };
         // A recovering node asks in every round: only answers let it go on.
         let may_be_early = cause == PullCause::More || self.own.is_recovering();
         let early = !may_be_early && now.mono_ms < session.pull_after_ms;
@@ -271,12 +335,15 @@ impl Replica {
     fn pull_waiting(&mut self) {
         let now = self.now;
         while self.sessions.values().filter(|s| s.pull_until_ms.is_some()).count() < PULLS_MAX {
-            let waiting = self.sessions.iter().filter(|(_, s)| s.greeted);
+            // Who was sent more than its budget waits for our questions too (SYNC-5).
+            let may_be_asked = |s: &Session| s.takes_part(now.mono_ms) && s.account.may_send(now.mono_ms);
+            let waiting = self.sessions.iter().filter(|(_, s)| may_be_asked(s));
             let first = waiting.filter_map(|(&peer, s)| s.pull_waits_ms.map(|since| (since, peer))).min();
             let Some((_, peer)) = first else { return };
             if let Some(session) = self.sessions.get_mut(&peer) {
                 session.pull_waits_ms = None;
                 session.pull_until_ms = Some(now.mono_ms.saturating_add(PULL_TIMEOUT_MS));
+                session.account.asked();
             }
             let credit = u32::try_from(DELTA_BYTES_MAX).unwrap_or(u32::MAX);
             let frontier = self.history.frontier();
@@ -290,6 +357,7 @@ impl Replica {
         let Some(session) = self.sessions.get_mut(&peer) else { return };
         session.heard(wall, theirs, session.digest.unwrap_or(ours), ours);
         if std::mem::replace(&mut session.serving, true) {
+            session.account.asked_too_soon(self.now.mono_ms);
             self.refuse(peer, Reason::Busy);
             return;
         }
@@ -305,7 +373,7 @@ impl Replica {
         let more = proofs.len() == DELTA_PROOFS_MAX;
         let delta = Delta { now: wall, digest: ours, more, proofs, ops: Vec::new() };
         let credit = usize::try_from(credit).unwrap_or(usize::MAX).min(DELTA_BYTES_MAX);
-        self.serve(Serving { peer, stretches, credit, delta });
+        self.begin_answer(Serving { peer, stretches, credit, delta });
         if behind {
             self.pull(peer, PullCause::Differs);
         }
@@ -344,6 +412,31 @@ impl Replica {
         let behind_log = theirs.entries.iter().any(|e| is_behind(e.author, e.log, e.len, e.head));
         let unknown_fork = |&n: &u16| members.author(n).is_some_and(|author| self.history.proof(&author).is_none());
         (stretches, behind_log || theirs.forked.iter().any(unknown_fork))
+    }
+
+    /// Begins to read an answer, now or when the asker's budget allows: it is paced, not refused (SYNC-5).
+    fn begin_answer(&mut self, serving: Serving) {
+        let (peer, now_ms) = (serving.peer, self.now.mono_ms);
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        if !session.account.may_send(now_ms) {
+            self.deferred.insert(peer, (session.account.may_send_at_ms(now_ms), serving));
+            return;
+        }
+        if let Some(&Stretch { log, from, .. }) = serving.stretches.front() {
+            session.account.begins_answer(now_ms, log, from, serving.credit);
+        }
+        self.serve(serving);
+    }
+
+    /// Begins the answers whose time has come.
+    pub(crate) fn begin_deferred(&mut self) {
+        let now_ms = self.now.mono_ms;
+        let due: Vec<_> = self.deferred.iter().filter(|(_, (due_ms, _))| *due_ms <= now_ms).map(|(&p, _)| p).collect();
+        for peer in due {
+            if let Some((_, serving)) = self.deferred.remove(&peer) {
+                self.begin_answer(serving);
+            }
+        }
     }
 
     /// Reads the next stretch, or sends the answer.
@@ -388,11 +481,16 @@ impl Replica {
         self.serve(serving);
     }
 
-    /// An answer to our pull: proofs before operations, so that nothing of a forked author is taken.
-    pub(crate) fn delta(&mut self, peer: Peer, delta: Delta) {
+    /// An answer to our pull: proofs before operations, so that nothing of a forked author is taken. Returns whether it was expected.
+    pub(crate) fn delta(&mut self, peer: Peer, delta: Delta) -> bool {
         let (now, ours) = (self.now, self.history.digest());
-        let Some(session) = self.sessions.get_mut(&peer) else { return };
-        // Unasked, or too late: what it carries is judged like anything else, but it answers nothing.
+        let Some(session) = self.sessions.get_mut(&peer) else { return false };
+        if !session.account.answered() {
+            self.refuse(peer, Reason::Unasked);
+            self.blame(peer, Fault::Unasked);
+            return false;
+        }
+        // Too late, or doubled on its way: what it carries is judged like anything else, but it answers nothing.
         let was_asked = session.pull_until_ms.take().is_some();
         session.heard(now.wall, delta.now, delta.digest, ours);
         let author = session.author;
@@ -401,9 +499,15 @@ impl Replica {
             self.take_proof(peer, proof);
         }
         self.take_ops(peer, &delta.ops);
+        if self.is_banned(peer) {
+            return true;
+        }
         let progressed = before != (self.history.ops(), self.history.forked().count());
         if let Some(session) = self.sessions.get_mut(&peer) {
             if progressed { session.idle_pulls = 0 } else { session.pause(now.mono_ms) }
+        }
+        if delta.more && !progressed && self.is_idle(peer) {
+            self.blame(peer, Fault::Empty);
         }
         if delta.more && progressed {
             self.pull(peer, PullCause::More);
@@ -417,12 +521,24 @@ impl Replica {
             self.own.answered(now, member, own, &committee);
         }
         self.pull_waiting();
+        true
+    }
+
+    /// Whether its answers have brought nothing for long.
+    fn is_idle(&self, peer: Peer) -> bool {
+        self.sessions.get(&peer).is_some_and(|s| s.idle_pulls > IDLE_PULLS_BORNE)
     }
 
     pub(crate) fn fetch(&mut self, peer: Peer, id: OpId) {
         // One look-up a peer at a time bounds what an asker can cost.
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
         if self.fetching.values().any(|&asker| asker == peer) {
+            session.account.asked_too_soon(self.now.mono_ms);
             self.refuse(peer, Reason::Busy);
+            return;
+        }
+        if !session.account.may_send(self.now.mono_ms) {
+            self.refuse(peer, Reason::Budget);
             return;
         }
         let token = self.new_token();

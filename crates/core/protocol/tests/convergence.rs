@@ -159,7 +159,7 @@ fn model(ops: &[VerifiedOp]) -> (BTreeMap<LogKey, Tail>, BTreeSet<AuthorKey>) {
 /// may not do.
 fn deliver(given: &[Given]) -> Node {
     let mut node = Node::follower(&MEMBERS);
-    node.greet(9, None, 0);
+    node.greet(0, None, 0);
     for pass in 0.. {
         assert!(pass < 20, "still changing after {pass} passes");
         let before = node.state();
@@ -173,11 +173,16 @@ fn deliver(given: &[Given]) -> Node {
     node
 }
 
-/// CRDT-6: either something is refused, for the expected reason, and nothing changed; or nothing is.
+/// CRDT-6: either something is refused, for the expected reason, and nothing changed; or nothing is. A peer that was banned for what
+/// it gave is followed by another one.
 fn give(node: &mut Node, bytes: &[u8], reason: Option<Reason>) {
     let before = (node.state(), node.store.clone());
     node.events.clear();
-    node.frame(9, &Frame::Op(bytes.into()));
+    let banned = node.bans.len();
+    node.frame(u32::try_from(banned).unwrap(), &Frame::Op(bytes.into()));
+    if node.bans.len() > banned {
+        node.greet(u32::try_from(node.bans.len()).unwrap(), None, 0);
+    }
     let refused = node.take_refused();
     assert!(refused.len() <= 1, "{refused:?}");
     if let Some(reason) = reason {

@@ -11,8 +11,8 @@ use std::{
 
 use concurrence_crdt::{AuthorKey, Digest, Frontier, LogKey, Op, OpId, Reader, VerifiedOp};
 use concurrence_protocol::{
-    CannotAppend, Config, Event, Frame, Hello, Input, MessageId, Now, Output, OwnStart, PROTOCOL_VERSION, Peer, Reason,
-    Replica, StoreReply, StoreRequest, Token, Verdict, Write,
+    Ban, CannotAppend, Config, Event, Frame, Hello, Input, MessageId, Now, Output, OwnStart, PROTOCOL_VERSION, Peer,
+    Reason, Replica, StoreReply, StoreRequest, Token, Verdict, Write,
 };
 use ops::{NETWORK, START, key, members};
 
@@ -93,6 +93,7 @@ pub struct Node {
     pub broadcast: VecDeque<Vec<u8>>,
     pub verdicts: Vec<Verdict>,
     pub events: Vec<Event>,
+    pub bans: Vec<(u32, Ban)>,
     /// Whether durable commits wait for [`confirm`](Self::confirm).
     pub holds_durable: bool,
     unconfirmed: VecDeque<Token>,
@@ -115,6 +116,7 @@ impl Node {
             broadcast: VecDeque::new(),
             verdicts: Vec::new(),
             events: Vec::new(),
+            bans: Vec::new(),
             holds_durable: false,
             unconfirmed: VecDeque::new(),
             holds_reads: false,
@@ -140,6 +142,7 @@ impl Node {
                 Output::Broadcast(bytes) => self.broadcast.push_back(bytes),
                 Output::Verdict(_, verdict) => self.verdicts.push(verdict),
                 Output::Event(event) => self.events.push(event),
+                Output::Ban(peer, ban) => self.bans.push((peer.0, ban)),
                 Output::Store(request) => {
                     if let Some(reply) = self.stored(request) {
                         self.replica.handle(self.now, Input::Store(reply));
