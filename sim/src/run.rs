@@ -59,9 +59,13 @@ pub struct Failure {
     pub command: String,
 }
 
-/// Virtual time with an open market after the last fault, in milliseconds: time to dial, to recover an own log, to catch up and for
-/// three ticks of the usual five seconds, so that answers are `ok` again and name who is far off.
-const RECOVERY_MS: u64 = 30_000;
+/// Least virtual time with an open market after the last fault, in milliseconds: two ticks of the slowest oracles, so that answers
+/// name who is far off.
+const RECOVERY_MS: u64 = 20_000;
+
+/// Longest time until everyone writes and every answer is `ok`, in milliseconds: a lost disk asks more than two thirds of all, two at a
+/// time, and waits five seconds for each answer that is lost on the way.
+const PROGRESS_MS_MAX: u64 = 120_000;
 
 /// Time in which every node has asked its venues again and the last batches are out, in milliseconds: two polls.
 const CLOSING_MS: u64 = 5_000;
@@ -86,6 +90,7 @@ impl World {
         self.heal_everything();
         let healed_ms = self.now_ms();
         self.run_until(healed_ms + RECOVERY_MS);
+        self.run_while(PROGRESS_MS_MAX, |world| world.check_progress(healed_ms).is_err());
         self.check_unbroken()?;
         self.check_progress(healed_ms)?;
         self.set_market_open(false);

@@ -284,6 +284,9 @@ impl Engine {
             self.next_look_ms = now.mono_ms + LOOK_INTERVAL_MS;
             let answers = self.answers(now.wall);
             self.view.inspect(&answers, now.wall);
+            if self.replica.is_clock_right() {
+                self.view.forget_old(now.wall);
+            }
             self.look(now.wall, &answers);
         }
         if now.mono_ms >= self.publisher.next_tick_ms {

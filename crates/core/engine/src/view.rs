@@ -168,12 +168,18 @@ impl View {
         self.cells.tracked().map(answer).collect()
     }
 
-    /// Looks for outliers in answers and forgets what is too old.
+    /// Looks for outliers in answers.
     pub fn inspect(&mut self, answers: &[Answer], now: Time) {
         for anomaly in answers.iter().flat_map(|answer| outliers(&answer.aggregate)) {
             self.find(FindingKind::Outlier, anomaly.author, Some(anomaly.feed), now, Evidence::Outlier(anomaly));
         }
-        self.cells.drop_below(Slot::of(Time::from_ms(now.ms().saturating_sub(CELLS_KEPT_MS))));
+    }
+
+    /// Forgets what is too old: by the clock, but not by more than what was stated since. A clock that was set far ahead for a while
+    /// must not make a node blind until that time has come.
+    pub fn forget_old(&mut self, now: Time) {
+        let newest = self.last_slots.values().max().map_or(Time::from_ms(0), |slot| slot.start());
+        self.cells.drop_below(Slot::of(Time::from_ms(now.min(newest).ms().saturating_sub(CELLS_KEPT_MS))));
     }
 
     /// All findings. Bounded: kinds x members x feeds.

@@ -214,6 +214,10 @@ pub enum CannotAppend {
     KeyInUse,
 }
 
+/// A wall clock that moves so much more than the monotonic one between two inputs was set, in milliseconds. Less is slewing, or the
+/// two clocks being read one after the other.
+const JUMP_MS_MIN: u64 = 1_000;
+
 /// How far a clock may be off its peers' median before the node stops appending.
 pub const CLOCK_OFFSET_MAX_MS: i64 = 30_000;
 
@@ -256,6 +260,7 @@ impl Replica {
 
     /// Takes one input. Bytes inside are a peer's: whatever they are, the answer is an output.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.notice_jump(now);
         self.now = now;
         match input {
             Input::Connected { peer, author } => self.connected(peer, author),
@@ -340,7 +345,7 @@ impl Replica {
             return Err(CannotAppend::Forked);
         }
         self.own.may_append(&committee)?;
-        if let Some(offset) = self.clock_offset_ms().filter(|o| o.unsigned_abs() > CLOCK_OFFSET_MAX_MS.unsigned_abs()) {
+        if let Some(offset) = self.clock_offset_ms().filter(|_| !self.is_clock_right()) {
             return Err(CannotAppend::Clock(offset));
         }
         if self.appending.is_some() {
@@ -380,6 +385,25 @@ impl Replica {
         offsets.sort_unstable();
         let low = offsets.len().saturating_sub(1) / 2;
         offsets.get(low..=offsets.len() / 2)?.iter().copied().min_by_key(|o| o.unsigned_abs())
+    }
+
+    /// Whether the wall clock is near its peers' median, or nobody is there to tell.
+    pub fn is_clock_right(&self) -> bool {
+        self.clock_offset_ms().is_none_or(|offset| offset.unsigned_abs() <= CLOCK_OFFSET_MAX_MS.unsigned_abs())
+    }
+
+    /// A wall clock that is set while the node runs is as far off its peers' at once, not only when they speak next: until then the
+    /// node would append under a wrong time.
+    fn notice_jump(&mut self, now: Now) {
+        let passed = |from: u64, to: u64| i128::from(to) - i128::from(from);
+        let jump_ms = passed(self.now.wall.ms(), now.wall.ms()) - passed(self.now.mono_ms, now.mono_ms);
+        let jump_ms = i64::try_from(jump_ms).unwrap_or(if jump_ms > 0 { i64::MAX } else { i64::MIN });
+        if jump_ms.unsigned_abs() < JUMP_MS_MIN {
+            return;
+        }
+        for offset in self.sessions.values_mut().filter_map(|s| s.clock_offset_ms.as_mut()) {
+            *offset = offset.saturating_sub(jump_ms);
+        }
     }
 
     /// What is known of each connected peer.

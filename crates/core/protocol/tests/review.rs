@@ -117,6 +117,19 @@ fn case_4_a_flood_far_ahead() {
     assert_eq!(node.overhear(7, &at(WAITING_OPS_MAX as u64 - 1)), Verdict::Accept);
 }
 
+/// A clock set an hour ahead is noticed before any peer speaks again; set back, it is right again.
+#[test]
+fn case_6_a_clock_that_jumps() {
+    let mut node = Node::new(config(&[1, 2], Some(1)), OwnStart::Append);
+    node.greet(2, Some(2), 0);
+    node.now.wall = node.now.wall.after_ms(3_600_000);
+    node.handle(Input::Tick);
+    assert_eq!(node.replica.may_append(), Err(CannotAppend::Clock(-3_600_000)));
+    node.now.wall = Time::from_ms(node.now.wall.ms() - 3_600_000);
+    node.handle(Input::Tick);
+    assert!(node.replica.may_append().is_ok());
+}
+
 #[test]
 fn case_5_clocks_of_observers() {
     let mut node = Node::new(config(&[1, 2], Some(1)), OwnStart::Append);
