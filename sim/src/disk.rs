@@ -72,6 +72,12 @@ impl Disk {
         self.platter = survived;
     }
 
+    /// Closes the store in order and opens it again: reads reach the disk from now on.
+    pub(crate) fn reopen(&mut self) -> Result<&RedbStore, StoreError> {
+        self.store = None;
+        self.open()
+    }
+
     /// The disk as a SIGKILL would leave it once everything is written, opened anew.
     pub(crate) fn reopened(&mut self) -> Result<RedbStore, StoreError> {
         if let Some(store) = &mut self.store {

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use concurrence_store::StoreId;
 
-use crate::{World, disk::End, scenario::Fault};
+use crate::{Role, World, disk::End, scenario::Fault};
 
 impl World {
     pub(crate) fn fault(&mut self, fault: Fault) {
@@ -46,7 +46,8 @@ impl World {
     /// Starts a process. A store that cannot be opened any more is replaced by an empty one, as an operator would; a device that
     /// fails is left for another start.
     fn start(&mut self, node: usize) {
-        if self.nodes[node].engine.is_some() || self.nodes[node].halted.is_some() {
+        let is_absent = self.nodes[node].role == Role::Absent;
+        if is_absent || self.nodes[node].engine.is_some() || self.nodes[node].halted.is_some() {
             return;
         }
         self.watch.restarted(node);
@@ -89,7 +90,7 @@ impl World {
     }
 
     fn lose_unheard(&mut self, node: usize) {
-        self.nodes[node].lost_disk = true;
+        self.nodes[node].has_rotten = false;
         self.evidence.forget_unheard(self.author(node));
     }
 
@@ -106,6 +107,7 @@ impl World {
         }
         let stored = &candidates[self.dice.below(candidates.len())];
         if self.nodes[node].disk.rot(stored, &mut self.dice) {
+            self.nodes[node].has_rotten = true;
             self.evidence.fault("rot");
         }
     }

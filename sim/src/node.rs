@@ -28,6 +28,8 @@ pub enum Role {
     },
     /// An actor stands between it and the others.
     Liar(ActorKind),
+    /// A member whose process never runs: its key signs what a test likes.
+    Absent,
     /// An honest process with the keys of an earlier node, on another disk, told to append at once.
     TwinOf(usize),
 }
@@ -50,8 +52,8 @@ pub(crate) struct SimNode {
     pub(crate) wake_ms: u64,
     /// After so many more inputs the process dies, before what follows from the last one is carried out.
     pub(crate) dies_in: Option<u32>,
-    /// Whether its disk was replaced or rolled back: what it alone held is gone.
-    pub(crate) lost_disk: bool,
+    /// Whether something on its present disk rotted.
+    pub(crate) has_rotten: bool,
     started_ms: u64,
     /// The process's copy of what the sidecar says.
     own_next: OwnNext,
@@ -116,7 +118,7 @@ impl Role {
     /// Whether the registry names it.
     pub(crate) const fn is_member(self) -> bool {
         match self {
-            Self::Honest | Self::Reporter { .. } => true,
+            Self::Honest | Self::Reporter { .. } | Self::Absent => true,
             Self::Liar(kind) => !kind.is_stranger(),
             Self::TwinOf(_) => false,
         }
@@ -138,7 +140,7 @@ impl SimNode {
             halted: None,
             wake_ms: u64::MAX,
             dies_in: None,
-            lost_disk: false,
+            has_rotten: false,
             started_ms: 0,
             own_next: OwnNext::default(),
             settings,

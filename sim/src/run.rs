@@ -85,25 +85,54 @@ impl World {
 
     /// Runs on to the end of the faults, heals, demands progress, and checks everything.
     pub fn finish(&mut self) -> Result<Report, Violation> {
+        let settle_ms = self.judged(|outcome| outcome)?;
+        self.check_expected()?;
+        Ok(self.report(settle_ms))
+    }
+
+    /// All promises that a world breaks from its making to its end, instead of the first.
+    pub fn all_broken(scene: impl FnOnce() -> Self) -> BTreeMap<&'static str, String> {
+        let mut broken = BTreeMap::new();
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            let mut world = scene();
+            world.watch.goes_on = true;
+            // Every outcome is taken: it always goes on.
+            let outcome = world.judged(|outcome| {
+                broken.extend(outcome.err().map(|violation| (violation.id, violation.what)));
+                Ok(())
+            });
+            (outcome.is_ok(), world.watch.broken)
+        }));
+        match run {
+            Ok((_, running)) => broken.extend(running),
+            Err(panic) => {
+                let violation = panicked(panic.as_ref());
+                broken.insert(violation.id, violation.what);
+            }
+        }
+        broken
+    }
+
+    /// All phases, each outcome handed to `judge`, which decides whether to go on. Returns how long it took until all were equal.
+    fn judged(&mut self, mut judge: impl FnMut(Result<(), Violation>) -> Result<(), Violation>) -> Result<u64, Violation> {
         let until_ms = self.config.duration_ms.max(self.now_ms());
         self.run_until(until_ms);
         self.heal_everything();
         let healed_ms = self.now_ms();
         self.run_until(healed_ms + RECOVERY_MS);
         self.run_while(PROGRESS_MS_MAX, |world| world.check_progress(healed_ms).is_err());
-        self.check_unbroken()?;
-        self.check_progress(healed_ms)?;
+        judge(self.check_unbroken())?;
+        judge(self.check_progress(healed_ms))?;
         self.set_market_open(false);
         self.actors_rest = true;
         self.run_until(self.now_ms() + CLOSING_MS);
         let closed_ms = self.now_ms();
-        self.check_settles(SETTLE_MS_MAX)?;
-        self.check_unbroken()?;
+        judge(self.check_settles(SETTLE_MS_MAX))?;
         let settle_ms = self.now_ms() - closed_ms;
-        self.check_quiet()?;
-        self.check_all()?;
-        self.check_expected()?;
-        Ok(self.report(settle_ms))
+        judge(self.check_quiet())?;
+        judge(self.check_unbroken())?;
+        self.check_all(judge)?;
+        Ok(settle_ms)
     }
 
     fn heal_everything(&mut self) {

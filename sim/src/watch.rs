@@ -18,6 +18,10 @@ use crate::{
 pub(crate) struct Watch {
     /// The first broken promise.
     pub(crate) violation: Option<Violation>,
+    /// All that were broken, by id.
+    pub(crate) broken: BTreeMap<&'static str, String>,
+    /// A world goes on although something is broken.
+    pub(crate) goes_on: bool,
     /// Nothing is checked or traced.
     pub(crate) is_off: bool,
     dice: Dice,
@@ -63,6 +67,8 @@ impl Watch {
     pub(crate) fn new(nodes: usize, seed: u64) -> Self {
         Self {
             violation: None,
+            broken: BTreeMap::new(),
+            goes_on: false,
             is_off: false,
             dice: Dice::new(seed, "watch"),
             last: vec![Seen::default(); nodes],
@@ -70,9 +76,15 @@ impl Watch {
         }
     }
 
-    /// Notes the first broken promise.
+    /// Notes a broken promise; what the first one was is kept.
     pub(crate) fn broken(&mut self, id: &'static str, what: String) {
+        self.broken.entry(id).or_insert_with(|| what.clone());
         self.violation.get_or_insert(Violation { id, what });
+    }
+
+    /// Whether a world is to stop.
+    pub(crate) const fn stops(&self) -> bool {
+        self.violation.is_some() && !self.goes_on
     }
 
     pub(crate) fn looks_at_disk(&mut self) -> bool {
@@ -215,7 +227,7 @@ impl World {
         let Some(engine) = self.engine(node) else { return };
         let answers = engine.answers(now);
         if let Some(violation) = answers.iter().find_map(|answer| check_hull(answer, &truthful).err()) {
-            self.watch.violation.get_or_insert(violation);
+            self.watch.broken(violation.id, violation.what);
         }
     }
 

@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId, Time};
+use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId, SigningKey, Time};
 use concurrence_engine::{Engine, Halt, Input, Output};
-use concurrence_oracle::Registry;
+use concurrence_oracle::{KIND_PRICE_BATCH, ObserveParams, PriceBatch, Registry};
 use concurrence_protocol::{self as protocol, Ban, Frame, MessageId, Peer, StoreReply, StoreRequest};
 use concurrence_store::StoreId;
 
@@ -168,7 +168,7 @@ impl World {
 
     /// Runs until an instant of virtual time, or until a promise is broken.
     pub fn run_until(&mut self, until_ms: u64) {
-        while self.watch.violation.is_none() && self.queue.peek().is_some_and(|Reverse(next)| next.at_ms <= until_ms) {
+        while !self.watch.stops() && self.queue.peek().is_some_and(|Reverse(next)| next.at_ms <= until_ms) {
             let Some(Reverse(next)) = self.queue.pop() else { break };
             self.advance(next.at_ms);
             self.happen(next.event);
@@ -180,7 +180,7 @@ impl World {
     pub fn run_while(&mut self, bound_ms: u64, mut is_wanted: impl FnMut(&mut Self) -> bool) -> bool {
         let until_ms = self.now_ms + bound_ms;
         while is_wanted(self) {
-            if self.now_ms >= until_ms || self.watch.violation.is_some() {
+            if self.now_ms >= until_ms || self.watch.stops() {
                 return false;
             }
             self.run_until(self.now_ms + 250);
@@ -201,6 +201,8 @@ impl World {
 
     /// Gives a node a frame as if a connected peer had sent it.
     pub fn inject(&mut self, from: usize, to: usize, bytes: Vec<u8>) {
+        self.evidence.heard_frame(&bytes, self.registry.network_id());
+        self.watch.heard(to, from, &bytes);
         let input = protocol::Input::Frame { peer: number(from), bytes };
         self.drive(to, Input::Net(input));
     }
@@ -208,6 +210,19 @@ impl World {
     /// An operation signed with a node's key behind the node's back, as only a Byzantine one makes it.
     pub fn forge(&self, node: usize, (seq, prev): (u64, OpId), declared: Time, payload: &[u8]) -> Op {
         let (key, log) = (&self.nodes[node].keys.author, LogKey { author: self.author(node), index: 0 });
+        actors::forged(key, &self.registry, (log, seq, prev), declared, FORGED_KIND, payload)
+    }
+
+    /// The same, signed with any key.
+    pub fn forge_by(
+        &self,
+        key: &SigningKey,
+        index: u8,
+        (seq, prev): (u64, OpId),
+        declared: Time,
+        payload: &[u8],
+    ) -> Op {
+        let log = LogKey { author: AuthorKey::of(key), index };
         actors::forged(key, &self.registry, (log, seq, prev), declared, FORGED_KIND, payload)
     }
 
@@ -506,7 +521,8 @@ impl World {
         frames.iter().for_each(|(to, bytes)| self.carry(node, *to, bytes, false));
     }
 
-    /// Notes an own operation when its author tells of it. STORE-1: it is durable, and the sidecar covers it.
+    /// Notes an own operation when its author tells of it. STORE-1: it is durable, and the sidecar covers it. ORACLE-5: each price in it
+    /// has enough sources.
     fn witness_own(&mut self, node: usize, frame: &[u8]) {
         if self.watch.is_off || !self.nodes[node].is_honest() {
             return;
@@ -520,6 +536,10 @@ impl World {
         self.evidence.sent.insert((log, seq), id);
         let disk = &self.nodes[node].disk;
         let is_looked_up = self.watch.looks_at_disk();
+        let sources_min = ObserveParams::default().sources_min;
+        if let Some(sources) = least_sources(&op).filter(|&sources| sources < u32::from(sources_min)) {
+            self.watch.broken("ORACLE-5", format!("node {node} stated a price of {sources} sources"));
+        }
         if !disk.notes(log.index, seq) || (is_looked_up && !disk.survives(id)) {
             self.watch.broken("STORE-1", format!("node {node} sent {log:?} {seq} before it was durable"));
         }
@@ -579,6 +599,12 @@ impl World {
     pub fn violation(&self) -> Option<&Violation> {
         self.watch.violation.as_ref()
     }
+}
+
+/// Fewest sources of any price in an operation that carries prices.
+fn least_sources(op: &Op) -> Option<u32> {
+    let batch = PriceBatch::decode(op.payload()).ok().filter(|_| op.header().kind == KIND_PRICE_BATCH)?;
+    batch.attestations().iter().map(|stated| stated.sources().count_ones()).min()
 }
 
 pub(crate) fn number(node: usize) -> Peer {

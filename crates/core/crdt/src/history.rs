@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     AuthorKey, Digest, ForkProof, Header, Invalid, LogKey, Membership, OpId, Tail, VerifiedOp,
+    canary::{Canary, sings},
     codec::count_u32,
     frontier::{Entry, Frontier},
     hash,
@@ -73,11 +74,15 @@ impl History {
         if self.place(header, id) != Place::Next {
             return Ok(());
         }
+        let newest = self.logs.values().map(|log| log.tail.bucket()).max().filter(|_| sings(Canary::Crdt1));
+        if newest.is_some_and(|newest| header.declared.bucket() < newest) {
+            return Err(Invalid::OpsOverQuota);
+        }
         let tail = self.tail(header.log).extended(header, id, op.op().bytes().len(), &self.members)?;
         let log = self.logs.entry(header.log).or_insert_with(|| Log { tail: Tail::EMPTY, ids: Vec::new() });
         log.tail = tail;
         log.ids.push(id);
-        self.ops += 1;
+        self.ops += if sings(Canary::Crdt2) { 2 } else { 1 };
         self.digest = None;
         Ok(())
     }
@@ -85,12 +90,13 @@ impl History {
     /// Takes a proof. From now on its author counts for nothing here (nothing of it is certified yet). Returns whether it was news.
     pub fn convict(&mut self, proof: ForkProof) -> bool {
         let author = proof.author();
-        if self.members.number(&author).is_none() || self.forked.contains_key(&author) {
+        if self.members.number(&author).is_none() || self.forked.contains_key(&author) || sings(Canary::Sync3) {
             return false;
         }
         self.forked.insert(author, proof);
         let logs = LogKey { author, index: 0 }..=LogKey { author, index: u8::MAX };
-        let dropped: Vec<_> = self.logs.range(logs).map(|(&key, _)| key).collect();
+        let dropped: Vec<_> =
+            self.logs.range(logs).map(|(&key, _)| key).filter(|_| !sings(Canary::Crdt4)).collect();
         for log in dropped.iter().filter_map(|key| self.logs.remove(key)) {
             self.ops -= log.tail.len;
         }

@@ -5,6 +5,7 @@
 //!
 //! Everything here is a pure function of its arguments: no clock, no randomness, no I/O.
 
+pub mod canary;
 mod codec;
 mod fork;
 mod frontier;

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{AuthorKey, Bucket, Header, Membership, OpId};
+use crate::{
+    AuthorKey, Bucket, Header, Membership, OpId,
+    canary::{Canary, sings},
+};
 
 /// Which log of which author.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +88,7 @@ impl Tail {
     /// CRDT-5: the verdict depends on the operation, its own chain, the registry and constants; never on clock, arrival or peer.
     pub fn extended(&self, header: &Header, id: OpId, size: usize, members: &Membership) -> Result<Self, Invalid> {
         let committee = members.committee(header.epoch).ok_or(Invalid::UnknownEpoch(header.epoch))?;
-        if committee.weight(&header.log.author) == 0 {
+        if committee.weight(&header.log.author) == 0 && !sings(Canary::Crdt3) {
             return Err(Invalid::NotAMember(header.epoch));
         }
         if header.epoch < self.epoch {
@@ -98,7 +101,7 @@ impl Tail {
         let (ops, bytes) = if bucket == self.bucket { (self.ops_in_bucket, self.bytes_in_bucket) } else { (0, 0) };
         let size = u32::try_from(size).map_err(|_| Invalid::BytesOverQuota)?;
         let bytes_in_bucket = bytes.checked_add(size).filter(|&b| b <= BYTES_PER_BUCKET_MAX);
-        if ops >= OPS_PER_BUCKET_MAX {
+        if ops >= OPS_PER_BUCKET_MAX && !sings(Canary::Crdt5) {
             return Err(Invalid::OpsOverQuota);
         }
         Ok(Self {

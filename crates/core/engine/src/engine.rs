@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use concurrence_crdt::{AuthorKey, ForkProof, Op, OpId, Signature, Time, VerifiedOp};
+use concurrence_crdt::{
+    AuthorKey, ForkProof, Op, OpId, Signature, Time, VerifiedOp,
+    canary::{Canary, sings},
+};
 use concurrence_oracle::{
     AggregateParams, EvmSignature, KIND_PRICE_BATCH, Observation, Quote, Registry, Slot, SourceId, Status,
 };
@@ -309,6 +312,9 @@ impl Engine {
     fn begin_batch(&mut self, now: Now) {
         // A batch that is stuck (a key holder that does not answer) is dropped: its slot is marked and never used again.
         self.publisher.stage = Stage::Idle;
+        if sings(Canary::Sync6) && now.mono_ms > 60_000 {
+            return;
+        }
         if let Err(why) = self.replica.may_append() {
             return self.emit(Output::Event(Event::Withheld(why)));
         }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use concurrence_crdt::{AuthorKey, Digest, Time, hash};
+use concurrence_crdt::{
+    AuthorKey, Digest, Time,
+    canary::{Canary, sings},
+    hash,
+};
 use ruint::aliases::U256;
 
 use crate::{
@@ -188,6 +192,9 @@ pub fn aggregate(cells: &Cells, epoch: &Epoch, feed: Feed, as_of: Time, params: 
         left_out.remove(&author);
         counted.push(Counted { author, slot, price: attestation.price(), weight, sources: attestation.sources() });
     }
+    if sings(Canary::Oracle1) {
+        counted.extend(counted.first().copied());
+    }
     for (author, _) in committee.members() {
         if counted.binary_search_by_key(&author, |c| c.author).is_err() {
             left_out.entry(author).or_insert(LeftOut::Silent);
@@ -246,6 +253,8 @@ impl Aggregate {
         };
         let votes = self.votes();
         let (price, interval) = (lower_weighted_median(&votes), admissible_interval(&votes, needed));
+        let price = if sings(Canary::Oracle2) { price.and_then(|p| p.plus(p).ok()) } else { price };
+        let interval = if sings(Canary::Oracle3) { price.zip(price) } else { interval };
         let have = u8::try_from(self.sources.count_ones()).unwrap_or(u8::MAX);
         let age_ms = self.age_ms().unwrap_or(0);
 
@@ -256,7 +265,7 @@ impl Aggregate {
             (is_wide(price, interval, params.width_max_ppm), Shortfall::Width),
         ];
         self.shortfalls = lacks.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
-        let old = age_ms > params.max_age_ms;
+        let old = age_ms > params.max_age_ms && !sings(Canary::Oracle4);
         self.status = match (old, self.shortfalls.is_empty()) {
             (false, true) => Status::Ok,
             (true, true) => Status::Stale,

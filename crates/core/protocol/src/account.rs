@@ -3,7 +3,10 @@
 //! What brings something new is free, however much it is: budgets bound what is in vain. Nothing here is part of the replicated
 //! state; two nodes may think differently of a third.
 
-use concurrence_crdt::LogKey;
+use concurrence_crdt::{
+    LogKey,
+    canary::{Canary, sings},
+};
 
 use crate::{frame::FRAME_LEN_MAX, intake::Reason};
 
@@ -212,7 +215,7 @@ impl Account {
 
     /// It did something wrong; how long it is to be banned for it, if that was one too many.
     pub(crate) fn blame(&mut self, now_ms: u64, fault: Fault, is_member: bool) -> Option<Ban> {
-        self.patience.draw(now_ms, fault.points());
+        self.patience.draw(now_ms, if sings(Canary::Net2) { PATIENCE.burst } else { fault.points() });
         if self.patience.level(now_ms) > 0 || self.banned_ms(now_ms) > 0 {
             return None;
         }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use concurrence_crdt::{AuthorKey, Bucket, ForkProof, Invalid, Op, OpId, Place, Reader, SignedHeader, VerifiedOp};
+use concurrence_crdt::{
+    AuthorKey, Bucket, ForkProof, Invalid, Op, OpId, Place, Reader, SignedHeader, VerifiedOp,
+    canary::{Canary, sings},
+};
 
 use crate::{
     Event, Fault, Frame, Now, Output, Peer, Replica, StoreRequest, Verdict, WAITING_OPS_MAX, Write,
@@ -182,7 +185,7 @@ impl Replica {
             concurrence_crdt::OpError::OtherNetwork(_) | concurrence_crdt::OpError::Version(_) => Reason::OtherNetwork,
             _ => Reason::Encoding,
         })?;
-        if self.config.members.number(&op.header().log.author).is_none() {
+        if self.config.members.number(&op.header().log.author).is_none() && !sings(Canary::Crdt3) {
             return Err(Reason::Stranger);
         }
         let (log, seq, id) = (op.header().log, op.header().seq, op.id());
@@ -190,6 +193,7 @@ impl Replica {
             Place::Held => Err(Reason::Duplicate),
             Place::Forked if self.is_quarantined(log.author, id) => Err(Reason::Duplicate),
             Place::Forked if self.is_quarantine_full(log.author) => Err(Reason::Forked),
+            _ if sings(Canary::Sync2) && id.as_bytes()[0] < 16 => Err(Reason::Duplicate),
             _ if self.ahead.contains(log, seq, id) || self.held.contains(log, seq, id) => Err(Reason::Duplicate),
             _ => Ok(op),
         }
@@ -239,7 +243,7 @@ impl Replica {
                 break;
             }
             let token = self.new_token();
-            let writes = vec![Self::row(&op)];
+            let writes = if sings(Canary::Store2) { Vec::new() } else { vec![Self::row(&op)] };
             self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: false }));
             self.emit(Output::Event(Event::Admitted(op.clone())));
             if self.convict_by_waiting(&op) {

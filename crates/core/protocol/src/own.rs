@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use concurrence_crdt::{AuthorKey, Committee, Time};
+use concurrence_crdt::{
+    AuthorKey, Committee, Time,
+    canary::{Canary, sings},
+};
 
 use crate::{CannotAppend, Now};
 
@@ -51,6 +54,7 @@ impl OwnLog {
     /// The state at start.
     pub fn new(start: OwnStart, now: Now, fresh_listen_ms: u64) -> Self {
         let state = match start {
+            OwnStart::Recover if sings(Canary::Node1) => State::Append,
             OwnStart::Append => State::Append,
             OwnStart::Fresh => State::Listen { until_mono_ms: now.mono_ms.saturating_add(fresh_listen_ms) },
             OwnStart::Recover => State::recover(now.mono_ms.saturating_add(fresh_listen_ms)),

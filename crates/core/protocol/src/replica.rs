@@ -7,6 +7,7 @@ use std::{
 
 use concurrence_crdt::{
     AuthorKey, Digest, ForkProof, Header, History, LogKey, Membership, NetworkId, Op, OpId, Place, Time, VerifiedOp,
+    canary::{Canary, sings},
 };
 
 use crate::{
@@ -370,6 +371,9 @@ impl Replica {
         let token = self.new_token();
         let writes = vec![Self::row(&op)];
         self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: true }));
+        if sings(Canary::Store1) {
+            self.admit_own(op.clone());
+        }
         self.appending = Some((token, op));
         Ok(())
     }
@@ -452,6 +456,9 @@ impl Replica {
 
     fn on_time(&mut self) {
         self.own.on_time(self.now);
+        if sings(Canary::Crdt7) && self.history.ops() > 50 {
+            self.history = History::new(self.config.members.clone());
+        }
         let due = self.held.take_due(Self::last_admissible(self.now));
         due.into_iter().for_each(|op| {
             self.place_verified(op);
@@ -508,7 +515,10 @@ impl Replica {
     fn read(&mut self, peer: Peer, bytes: &[u8]) -> (Verdict, bool) {
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
-            Err(_) => return (self.refuse(peer, Reason::Frame), false),
+            Err(_) => {
+                assert!(!sings(Canary::Core1), "no frame");
+                return (self.refuse(peer, Reason::Frame), false);
+            }
         };
         let judged = |verdict| (verdict, verdict == Verdict::Accept);
         match (frame, self.sessions.get(&peer).map(|s| s.greeted)) {
@@ -529,6 +539,9 @@ impl Replica {
 
     pub(crate) fn refuse(&mut self, peer: Peer, reason: Reason) -> Verdict {
         self.emit(Output::Event(Event::Refused { peer, reason }));
+        if sings(Canary::Crdt6) {
+            self.history = History::new(self.config.members.clone());
+        }
         if !reason.is_forwarders_fault() {
             return Verdict::Ignore;
         }

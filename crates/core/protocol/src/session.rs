@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use concurrence_crdt::{AuthorKey, Digest, Frontier, LOGS_MAX, LogKey, OpId, Time};
+use concurrence_crdt::{
+    AuthorKey, Digest, Frontier, LOGS_MAX, LogKey, OpId, Time,
+    canary::{Canary, sings},
+};
 
 use crate::{
     Account, Ban, Event, Fault, Frame, Output, Peer, Refusal, Replica, StoreRequest,
@@ -319,7 +322,7 @@ impl Replica {
     /// Asks a peer for what we lack, unless it is being asked: at once, or when it is its turn.
     pub(crate) fn pull(&mut self, peer: Peer, cause: PullCause) {
         let now = self.now;
-        let Some(session) = self.sessions.get_mut(&peer).filter(|s| s.takes_part(now.mono_ms)) else { return };
+        let Some(session) = self.sessions.get_mut(&peer).filter(|s| !sings(Canary::Sync1) && s.takes_part(now.mono_ms)) else { return };
         // A recovering node asks in every round: only answers let it go on.
         let may_be_early = cause == PullCause::More || self.own.is_recovering();
         let early = !may_be_early && now.mono_ms < session.pull_after_ms;
@@ -453,6 +456,9 @@ impl Replica {
                 let peer = serving.peer;
                 if let Some(session) = self.sessions.get_mut(&peer) {
                     session.serving = false;
+                }
+                if sings(Canary::Sync5) {
+                    self.send(peer, &Frame::Delta(serving.delta.clone()));
                 }
                 self.send(peer, &Frame::Delta(serving.delta));
             }

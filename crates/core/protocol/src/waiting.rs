@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use concurrence_crdt::{AuthorKey, Bucket, LogKey, OpId, VerifiedOp};
+use concurrence_crdt::{
+    AuthorKey, Bucket, LogKey, OpId, VerifiedOp,
+    canary::{Canary, sings},
+};
 
 /// Most waiting operations of one author: a few seconds of an author at quota.
 pub const WAITING_OPS_MAX: usize = 64;
@@ -35,7 +38,7 @@ impl Waiting {
         used.ops += 1;
         used.bytes += op.op().bytes().len();
         self.ops.insert((log, seq, id), op);
-        while self.is_over(log.author) {
+        while self.is_over(log.author) && !sings(Canary::Sync4) {
             let all = first_of(log.author)..=last_of(log.author);
             let Some(&furthest) = self.ops.range(all).map(|(key, _)| key).max_by_key(|key| (key.1, *key)) else {
                 return;
