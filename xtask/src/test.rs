@@ -11,10 +11,11 @@ use crate::{
     runner::{Limit, Runner},
 };
 
-/// Runs the tests of all crates, then those of the contracts, and prints what each took.
+/// Runs the tests of all crates, the independent decoder over the golden vectors, then the contracts' tests, and prints what each took.
 pub fn test(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
     let mut parts = Parts::default();
     parts.run("crates", None, || runner.run(runner.cargo().args(["test", "--workspace", "--no-fail-fast"]), limit));
+    parts.run("vectors: decoder", None, || decode_vectors(runner, limit));
     parts.run("contracts: tools", None, || install_contract_tools(runner, limit));
     parts.run("contracts: vectors", None, || {
         let mut node = runner.command("node");
@@ -27,6 +28,14 @@ pub fn test(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
     parts.finish("test")
 }
 
+/// Reads the golden vectors with the decoder that shares no code with the crates.
+fn decode_vectors(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
+    if !is_installed(runner, "python3") {
+        install(runner, limit, "the golden vectors' decoder needs Python", &["python3"])?;
+    }
+    runner.run(runner.command("python3").arg("vectors/check.py"), limit)
+}
+
 fn contracts(runner: &Runner) -> PathBuf {
     runner.root().join("contracts")
 }
@@ -34,22 +43,22 @@ fn contracts(runner: &Runner) -> PathBuf {
 /// Node with npm, then the pinned compiler and test runner of `contracts/package-lock.json`.
 fn install_contract_tools(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
     if !is_installed(runner, "node") || !is_installed(runner, "npm") {
-        install_node(runner, limit)?;
+        install(runner, limit, "the contracts' tests need Node.js and npm", &["nodejs", "npm"])?;
     }
     // The binaries are in the packages themselves: no install script is needed, so none is run.
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
     runner.run(runner.command("npm").current_dir(contracts(runner)).args(arguments), limit)
 }
 
-fn install_node(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
+/// Installs packages of Debian. Whoever may not, or has no Debian, is told what is needed and why.
+fn install(runner: &Runner, limit: Limit, why: &str, packages: &[&str]) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() || !is_installed(runner, "apt-get") {
-        bail!(
-            "the contracts' tests need Node.js and npm: install both (on Debian: apt-get install nodejs npm) and run this again"
-        );
+        bail!("{why}: install it and run this again (on Debian: apt-get install {})", packages.join(" "));
     }
     runner.run(runner.command("apt-get").args(["update"]), limit)?;
-    let install = ["install", "--yes", "--no-install-recommends", "nodejs", "npm"];
-    runner.run(runner.command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(install), limit)
+    let mut apt = runner.command("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    runner.run(&mut apt, limit)
 }
 
 fn is_installed(runner: &Runner, program: &str) -> bool {

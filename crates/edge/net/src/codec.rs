@@ -265,4 +265,49 @@ mod tests {
         assert!(answer(&[]).is_err());
         assert!(answer(&[0]).is_err());
     }
+
+    /// Hex in which `byte*count` is a run.
+    fn unpacked(value: &serde_json::Value) -> Vec<u8> {
+        let piece = |piece: &str| match piece.split_once('*') {
+            Some((byte, count)) => hex::decode(byte).unwrap().repeat(count.parse().unwrap()),
+            None => hex::decode(piece).unwrap(),
+        };
+        value.as_str().unwrap().split(' ').flat_map(piece).collect()
+    }
+
+    fn record_of(value: &serde_json::Value) -> Record {
+        let kind = match value["kind"].as_str().unwrap() {
+            "0" => Kind::Direct,
+            _ => Kind::Broadcast,
+        };
+        Record { kind, body: unpacked(&value["body"]).into() }
+    }
+
+    /// The vectors that `vectors/check.py` reads too; written by neither side. The caps are those of a node.
+    #[test]
+    fn golden_vectors() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../vectors/request.json");
+        let file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let codec = FrameCodec::new(&Limits { max_frame_bytes: 1 << 20, ..Limits::default() });
+        let read = |bytes: &[u8]| block_on(codec.read_records(&mut Cursor::new(bytes))).unwrap();
+        let (accepted, refused) = (file["accepted"].as_array().unwrap(), file["refused"].as_array().unwrap());
+        assert!(accepted.len() >= 7 && refused.len() >= 10);
+        for vector in accepted {
+            let records: Vec<_> = vector["fields"]["records"].as_array().unwrap().iter().map(record_of).collect();
+            assert!(read(&unpacked(&vector["bytes"])) == Request::Records(records.clone()), "{}", vector["name"]);
+            assert!(write(records) == unpacked(&vector["bytes"]), "{}", vector["name"]);
+        }
+        for vector in refused {
+            let reason = match read(&unpacked(&vector["bytes"])) {
+                Request::Refused(RefusalReason::FrameTooLarge { .. }) => "request_record_length",
+                Request::Refused(RefusalReason::Malformed("it is empty")) => "request_empty",
+                Request::Refused(RefusalReason::Malformed("a header is cut short")) => "request_header_cut",
+                Request::Refused(RefusalReason::Malformed("a record is of no known kind")) => "request_kind",
+                Request::Refused(RefusalReason::Malformed("a frame is cut short")) => "request_body_cut",
+                Request::Refused(RefusalReason::Malformed("it holds too much")) => "request_too_much",
+                other => panic!("{}: {other:?}", vector["name"]),
+            };
+            assert_eq!(vector["reason"], reason, "{}", vector["name"]);
+        }
+    }
 }

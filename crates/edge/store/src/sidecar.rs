@@ -391,4 +391,35 @@ mod tests {
         assert!(matches!(Sidecar::load(&key), Err(SidecarError::Io { .. })));
         assert!(matches!(sidecar(STORE, [1; 4]).save(&key), Err(SidecarError::Io { .. })));
     }
+
+    /// The vectors that `vectors/check.py` reads too; written by neither side.
+    #[test]
+    fn golden_vectors() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../vectors/sidecar.json");
+        let file: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let bytes = |value: &serde_json::Value| hex::decode(text(value)).unwrap();
+        let (accepted, refused) = (file["accepted"].as_array().unwrap(), file["refused"].as_array().unwrap());
+        assert!(accepted.len() >= 3 && refused.len() >= 7);
+        for vector in accepted {
+            let fields = &vector["fields"];
+            let expected = Sidecar {
+                store: StoreId::from_bytes(bytes(&fields["store_id"]).try_into().unwrap()),
+                author: AuthorKey::from_bytes(bytes(&fields["author"]).try_into().unwrap()),
+                next: std::array::from_fn(|log| text(&fields[format!("next_{log}")]).parse().unwrap()),
+            };
+            assert_eq!(Sidecar::decode(&bytes(&vector["bytes"])), Ok(expected), "{}", vector["name"]);
+            assert_eq!(expected.encode().to_vec(), bytes(&vector["bytes"]), "{}", vector["name"]);
+        }
+        for vector in refused {
+            let reason = match Sidecar::decode(&bytes(&vector["bytes"])).unwrap_err() {
+                "it has the wrong length" => "sidecar_length",
+                "it does not begin as a sidecar does" => "sidecar_magic",
+                "it is of a newer version than this program" => "sidecar_version",
+                "its checksum does not match" => "sidecar_checksum",
+                other => other,
+            };
+            assert_eq!(text(&vector["reason"]), reason, "{}", vector["name"]);
+        }
+    }
 }
