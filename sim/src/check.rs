@@ -193,8 +193,7 @@ impl World {
     pub fn check_any_order(&mut self) -> Result<(), Violation> {
         let Some(&node) = self.honest().first() else { return Ok(()) };
         let held: Vec<_> = self.logs(node);
-        let honest: BTreeSet<_> =
-            self.nodes.iter().filter(|n| n.is_honest()).map(|n| n.keys.author_key()).collect();
+        let honest: BTreeSet<_> = self.nodes.iter().filter(|n| n.is_honest()).map(|n| n.keys.author_key()).collect();
         let mut frames: Vec<_> = self.evidence.ops.values().cloned().collect();
         self.dice.shuffle(&mut frames);
         // Disorder beyond what waits for its predecessors is only refused until it comes again.
@@ -276,7 +275,9 @@ impl World {
                 }
                 let (other, expected) = first.get_or_insert((node, answers.clone()));
                 hold(*expected == answers, "ORACLE-1", || {
-                    format!("nodes {other} and {node} answer differently {off_ms} ms from the end: {expected:?} and {answers:?}")
+                    format!(
+                        "nodes {other} and {node} answer differently {off_ms} ms from the end: {expected:?} and {answers:?}"
+                    )
                 })?;
             }
         }

@@ -70,9 +70,8 @@ impl Market {
     /// The venues that some feeds need.
     pub(crate) fn new(seed: u64, plans: &[FeedPlan]) -> Self {
         let legs = plans.iter().flat_map(|plan| plan.graph.legs());
-        let mut books: Vec<_> = legs
-            .map(|l| Book { source: l.source, symbol: l.symbol.clone(), base: l.base, quote: l.quote })
-            .collect();
+        let mut books: Vec<_> =
+            legs.map(|l| Book { source: l.source, symbol: l.symbol.clone(), base: l.base, quote: l.quote }).collect();
         books.sort();
         books.dedup();
         let mut dollars = BTreeMap::new();

@@ -192,8 +192,9 @@ mod tests {
 
     /// Every subset, one by one.
     fn extremes_by_listing(prices: &[i128], least: usize) -> Option<(i128, i128)> {
-        let subset =
-            |mask: u32| (0..prices.len()).filter(move |at| mask >> at & 1 == 1).map(|at| prices[at]).collect::<Vec<_>>();
+        let subset = |mask: u32| {
+            (0..prices.len()).filter(move |at| mask >> at & 1 == 1).map(|at| prices[at]).collect::<Vec<_>>()
+        };
         let medians = (0..1u32 << prices.len()).map(subset).filter(|s| s.len() >= least).filter_map(|s| median(&s));
         let medians: Vec<i128> = medians.collect();
         medians.iter().copied().min().zip(medians.iter().copied().max())

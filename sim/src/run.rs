@@ -114,7 +114,10 @@ impl World {
     }
 
     /// All phases, each outcome handed to `judge`, which decides whether to go on. Returns how long it took until all were equal.
-    fn judged(&mut self, mut judge: impl FnMut(Result<(), Violation>) -> Result<(), Violation>) -> Result<u64, Violation> {
+    fn judged(
+        &mut self,
+        mut judge: impl FnMut(Result<(), Violation>) -> Result<(), Violation>,
+    ) -> Result<u64, Violation> {
         let until_ms = self.config.duration_ms.max(self.now_ms());
         self.run_until(until_ms);
         self.heal_everything();

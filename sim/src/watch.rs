@@ -7,12 +7,7 @@ use concurrence_crdt::{AuthorKey, LogKey, OpId, Time};
 use concurrence_engine::{Event, Output};
 use concurrence_protocol::{DELTA_BYTES_MAX, Frame};
 
-use crate::{
-    Role, Violation, World,
-    check::check_hull,
-    dice::Dice,
-    evidence::Admission,
-};
+use crate::{Role, Violation, World, check::check_hull, dice::Dice, evidence::Admission};
 
 /// The running checkers' memory.
 pub(crate) struct Watch {
@@ -141,7 +136,8 @@ impl World {
         }
         let after = self.facts(node);
         if let Some(reason) = refused.filter(|_| !changed && after != before && !self.watch.is_off) {
-            self.watch.broken("CRDT-6", format!("node {node} refused ({reason}) and went from {before:?} to {after:?}"));
+            self.watch
+                .broken("CRDT-6", format!("node {node} refused ({reason}) and went from {before:?} to {after:?}"));
         }
     }
 
@@ -165,7 +161,8 @@ impl World {
         asked.pulls = asked.pulls.saturating_sub(1);
         if !was_asked || (size > credit && delta.ops.len() > 1) {
             let (count, asked) = (delta.ops.len(), if was_asked { "asked" } else { "unasked" });
-            let what = format!("node {node} sent {to}, {asked}, {count} operations of {size} bytes for a credit of {credit}");
+            let what =
+                format!("node {node} sent {to}, {asked}, {count} operations of {size} bytes for a credit of {credit}");
             self.watch.broken("SYNC-5", what);
         }
     }

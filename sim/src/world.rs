@@ -56,14 +56,27 @@ struct Scheduled {
 enum Happening {
     Fault(Fault),
     Connect(usize, usize),
-    Deliver { from: usize, to: usize, connection: u64, is_broadcast: bool, bytes: Arc<[u8]> },
+    Deliver {
+        from: usize,
+        to: usize,
+        connection: u64,
+        is_broadcast: bool,
+        bytes: Arc<[u8]>,
+    },
     Wake(usize),
     Poll(usize),
     Act(usize),
     /// A ban is over.
     Reconnect,
-    Disk { node: usize, process: u32, stage: DiskStage },
-    Stop { node: usize, process: u32 },
+    Disk {
+        node: usize,
+        process: u32,
+        stage: DiskStage,
+    },
+    Stop {
+        node: usize,
+        process: u32,
+    },
 }
 
 /// A commit is durable, then noted in the sidecar, then answered; a crash may come between any two.
@@ -578,8 +591,7 @@ impl World {
     fn poll_venues(&mut self, node: usize) {
         self.schedule(self.now_ms + self.config.poll_ms, Happening::Poll(node));
         let received = self.nodes[node].now(self.now_ms).wall;
-        let factor_ppm =
-            if let Role::Reporter { factor_ppm } = self.nodes[node].role { factor_ppm } else { TRUE_PPM };
+        let factor_ppm = if let Role::Reporter { factor_ppm } = self.nodes[node].role { factor_ppm } else { TRUE_PPM };
         for book in 0..self.market.books.len() {
             if !self.nodes[node].is_running() {
                 return;

@@ -1,8 +1,9 @@
-//! The house's own tasks: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`.
+//! The house's own tasks: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask sim`.
 
 mod ci;
 mod parts;
 mod runner;
+mod sim;
 mod test;
 mod tidy;
 
@@ -27,6 +28,13 @@ enum Task {
     Test,
     /// What CI runs: formatting, lints, tidy and tests, each within a time budget; a table of them at the end.
     Ci,
+    /// Run the simulator, optimised: seeds, scenarios, a night of them. `cargo xtask sim --help` lists its options.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Handed to the simulator as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check what the compiler does not: arrows between crates, lengths, unexplained panics, ids of invariants, links.
     Tidy,
 }
@@ -46,6 +54,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     match cli.task {
         Task::Test => test::test(&runner, Limit::NONE),
         Task::Ci => ci::ci(&runner),
+        Task::Sim { arguments } => sim::sim(&runner, &arguments, Limit::NONE),
         Task::Tidy => tidy::tidy(&runner),
     }
 }

@@ -95,8 +95,7 @@ impl History {
         }
         self.forked.insert(author, proof);
         let logs = LogKey { author, index: 0 }..=LogKey { author, index: u8::MAX };
-        let dropped: Vec<_> =
-            self.logs.range(logs).map(|(&key, _)| key).filter(|_| !sings(Canary::Crdt4)).collect();
+        let dropped: Vec<_> = self.logs.range(logs).map(|(&key, _)| key).filter(|_| !sings(Canary::Crdt4)).collect();
         for log in dropped.iter().filter_map(|key| self.logs.remove(key)) {
             self.ops -= log.tail.len;
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use concurrence_crdt::{Header, Time};
 use concurrence_oracle::{
-    BatchDraft, ConversionGraph, Feed, Leg, LegsRecord, Observation, ObserveParams, Price, Prior, Quote, Slot, SourceId,
-    observe,
+    BatchDraft, ConversionGraph, Feed, Leg, LegsRecord, Observation, ObserveParams, Price, Prior, Quote, Slot,
+    SourceId, observe,
 };
 use concurrence_protocol::Token;
 
@@ -62,12 +62,7 @@ pub(crate) struct Draft {
 }
 
 impl Publisher {
-    pub(crate) fn new(
-        feeds: Vec<FeedPlan>,
-        params: SubmissionParams,
-        watermark: Slot,
-        first_tick_ms: u64,
-    ) -> Self {
+    pub(crate) fn new(feeds: Vec<FeedPlan>, params: SubmissionParams, watermark: Slot, first_tick_ms: u64) -> Self {
         let mut quotes: BTreeMap<SourceId, BTreeMap<String, Option<Quote>>> = BTreeMap::new();
         for leg in feeds.iter().flat_map(|plan| plan.graph.legs()) {
             quotes.entry(leg.source).or_default().insert(leg.symbol.clone(), None);

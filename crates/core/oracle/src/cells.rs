@@ -126,9 +126,9 @@ impl Cells {
     ) -> impl Iterator<Item = (AuthorKey, impl Iterator<Item = (Slot, Cell)>)> {
         // BTreeMap::range panics on an inverted range.
         let kept = self.feeds.get(&feed).filter(|_| range.start() <= range.end());
-        kept.into_iter().flatten().map(move |(&author, slots)| {
-            (author, slots.range(range.clone()).rev().map(|(&slot, &cell)| (slot, cell)))
-        })
+        kept.into_iter()
+            .flatten()
+            .map(move |(&author, slots)| (author, slots.range(range.clone()).rev().map(|(&slot, &cell)| (slot, cell))))
     }
 
     fn join_cell(&mut self, author: AuthorKey, slot: Slot, feed: Feed, cell: Cell) -> Joined {

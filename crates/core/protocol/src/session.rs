@@ -322,7 +322,10 @@ impl Replica {
     /// Asks a peer for what we lack, unless it is being asked: at once, or when it is its turn.
     pub(crate) fn pull(&mut self, peer: Peer, cause: PullCause) {
         let now = self.now;
-        let Some(session) = self.sessions.get_mut(&peer).filter(|s| !sings(Canary::Sync1) && s.takes_part(now.mono_ms)) else { return };
+        let Some(session) = self.sessions.get_mut(&peer).filter(|s| !sings(Canary::Sync1) && s.takes_part(now.mono_ms))
+        else {
+            return;
+        };
         // A recovering node asks in every round: only answers let it go on.
         let may_be_early = cause == PullCause::More || self.own.is_recovering();
         let early = !may_be_early && now.mono_ms < session.pull_after_ms;
