@@ -1,6 +1,7 @@
-//! The house's own tasks: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask sim`.
+//! The house's own tasks: `cargo xtask test`, `ci`, `tidy`, `sim`, `kill`.
 
 mod ci;
+mod kill;
 mod parts;
 mod runner;
 mod sim;
@@ -35,6 +36,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Kill a real node under load at random moments: nothing it sent is lost, and its log is not forked.
+    Kill(kill::Kills),
     /// Check what the compiler does not: arrows between crates, lengths, unexplained panics, ids of invariants, links.
     Tidy,
 }
@@ -51,10 +54,11 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let runner = Runner::new(repository_root()?)?;
-    match cli.task {
+    match &cli.task {
         Task::Test => test::test(&runner, Limit::NONE),
         Task::Ci => ci::ci(&runner),
-        Task::Sim { arguments } => sim::sim(&runner, &arguments, Limit::NONE),
+        Task::Sim { arguments } => sim::sim(&runner, arguments, Limit::NONE),
+        Task::Kill(kills) => kill::kill(&runner, kills),
         Task::Tidy => tidy::tidy(&runner),
     }
 }

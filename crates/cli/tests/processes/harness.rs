@@ -11,6 +11,8 @@ use std::{
 };
 
 use concurrence_exchanges::{Exchange, ExchangeConfig, Fault, ReplayClock, Tape, TimeMode, Venue};
+use concurrence_node::RegistryFile;
+use concurrence_oracle::Registry;
 use serde_json::Value;
 
 /// Within this everything a test waits for must have come true.
@@ -44,8 +46,12 @@ pub struct Extra {
     pub dial_ports: BTreeMap<usize, u16>,
     /// Only these members are dialled; all others if empty.
     pub dial_only: Option<Vec<usize>>,
+    /// Addresses to dial beside the members'.
+    pub dial_also: Vec<String>,
     /// `submission.min_sources`.
     pub min_sources: Option<u8>,
+    /// The `[[feeds]]` tables; BTC/USD if there are none.
+    pub feeds: Option<&'static str>,
 }
 
 /// A running process; killed when dropped.
@@ -90,6 +96,12 @@ impl Bench {
         Self { dir, venues, members }
     }
 
+    /// Who belongs to the network.
+    pub fn registry(&self) -> Registry {
+        let path = self.dir.path().join("registry.toml");
+        RegistryFile::load(&path).unwrap().registry(&path).unwrap()
+    }
+
     /// Writes a member's configuration file.
     pub fn write_config(&self, m: usize, extra: &Extra) -> PathBuf {
         let member = &self.members[m];
@@ -98,12 +110,12 @@ impl Bench {
             .iter()
             .enumerate()
             .filter(|(other, _)| *other != m && extra.dial_only.as_ref().is_none_or(|only| only.contains(other)));
-        let peers: Vec<_> = peers
-            .map(|(n, other)| {
-                let port = extra.dial_ports.get(&n).copied().unwrap_or(other.dialled_port);
-                format!("\"/ip4/127.0.0.1/tcp/{port}/p2p/{}\"", other.peer)
-            })
-            .collect();
+        let peers = peers.map(|(n, other)| {
+            let port = extra.dial_ports.get(&n).copied().unwrap_or(other.dialled_port);
+            format!("/ip4/127.0.0.1/tcp/{port}/p2p/{}", other.peer)
+        });
+        let peers = peers.chain(extra.dial_also.iter().cloned()).map(|addr| format!("\"{addr}\""));
+        let peers: Vec<_> = peers.collect();
         let observers: Vec<_> = extra.observers.iter().map(|peer| format!("\"{peer}\"")).collect();
         let exchanges: String = self.venues.iter().map(exchange_section).collect();
         let text = format!(
@@ -111,13 +123,14 @@ impl Bench {
              [network]\nlisten_addr = \"127.0.0.1:{}\"\nbootstrap_peers = [{}]\nobservers = [{}]\n\n\
              [submission]\nsubmission_interval_seconds = 1\nmax_price_age_seconds = 4\nmin_sources = {}\n\n\
              [performance]\nmerge_interval_ms = 200\n\n[monitoring]\nmetrics_port = 0\n\n\
-             [api]\nlisten_addr = \"127.0.0.1:{}\"\n\n[[feeds]]\nname = \"BTC/USD\"\n{exchanges}",
+             [api]\nlisten_addr = \"127.0.0.1:{}\"\n\n{}{exchanges}",
             member.name,
             member.p2p_port,
             peers.join(", "),
             observers.join(", "),
             extra.min_sources.unwrap_or(3),
             member.api_port,
+            extra.feeds.unwrap_or("[[feeds]]\nname = \"BTC/USD\"\n"),
         );
         let path = member.home.join("config.toml");
         std::fs::write(&path, text).unwrap();

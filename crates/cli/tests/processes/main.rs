@@ -1,10 +1,12 @@
 //! Real, separate nodes from configuration files: they cannot be broken by killing, cutting off or lying.
 
+mod flood;
 mod harness;
 mod proxy;
 mod recorder;
 
 mod four_nodes;
 mod guide;
+mod kills;
 mod one_key_twice;
 mod refusals;
