@@ -1,6 +1,8 @@
-//! The house's own tasks: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`.
+//! The house's own tasks: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`,
+//! `cargo xtask fuzz`.
 
 mod ci;
+mod fuzz;
 mod parts;
 mod runner;
 mod test;
@@ -25,10 +27,12 @@ struct Cli {
 enum Task {
     /// Install what the tests need and run all of them: every crate's, then the contracts'.
     Test,
-    /// What CI runs: formatting, lints, tidy and tests, each within a time budget; a table of them at the end.
+    /// What CI runs: formatting, lints, tidy, tests and bounded fuzzing, each within a time budget; a table of them at the end.
     Ci,
     /// Check what the compiler does not: arrows between crates, lengths, unexplained panics, ids of invariants, links.
     Tidy,
+    /// Install cargo-fuzz if need be, and run every fuzz target for a bounded time.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,10 +47,11 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let runner = Runner::new(repository_root()?)?;
-    match cli.task {
+    match &cli.task {
         Task::Test => test::test(&runner, Limit::NONE),
         Task::Ci => ci::ci(&runner),
         Task::Tidy => tidy::tidy(&runner),
+        Task::Fuzz(options) => fuzz::fuzz(&runner, options, Limit::NONE),
     }
 }
 
