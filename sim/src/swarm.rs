@@ -72,7 +72,11 @@ impl ScenarioConfig {
         self.disk_ms = (0, dice.between(1, 100));
         self.quote_loss_per_mille = per_mille(some(dice, 100));
         self.feeds = [1, 2, 2, 16][dice.below(4)];
-        self.tick_ms = [2_000, 5_000, 5_000, 10_000][dice.below(4)].max(if self.roles.len() > 15 { 5_000 } else { 0 });
+        self.tick_ms = [2_000, 5_000, 5_000, 10_000][dice.below(4)];
+        if self.roles.len() >= LARGE {
+            // What a large network costs to simulate grows with the square of its nodes.
+            (self.feeds, self.tick_ms) = (self.feeds.min(2), 10_000);
+        }
         self.clock_drift_ppm_max = if dice.chance(500) { DRIFT_PPM_MAX } else { 0 };
     }
 

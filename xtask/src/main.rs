@@ -1,6 +1,7 @@
-//! The house's own tasks: `cargo xtask test`, `ci`, `tidy`, `sim`, `kill`.
+//! The house's own tasks: `cargo xtask test`, `ci`, `tidy`, `sim`, `fuzz`, `kill`.
 
 mod ci;
+mod fuzz;
 mod kill;
 mod parts;
 mod runner;
@@ -27,7 +28,7 @@ struct Cli {
 enum Task {
     /// Install what the tests need and run all of them: every crate's, then the contracts'.
     Test,
-    /// What CI runs: formatting, lints, tidy and tests, each within a time budget; a table of them at the end.
+    /// What CI runs: formatting, lints, tidy, tests and bounded fuzzing, each within a time budget; a table of them at the end.
     Ci,
     /// Run the simulator, optimised: seeds, scenarios, a night of them. `cargo xtask sim --help` lists its options.
     #[command(disable_help_flag = true)]
@@ -40,6 +41,8 @@ enum Task {
     Kill(kill::Kills),
     /// Check what the compiler does not: arrows between crates, lengths, unexplained panics, ids of invariants, links.
     Tidy,
+    /// Install cargo-fuzz if need be, and run every fuzz target for a bounded time.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Task::Sim { arguments } => sim::sim(&runner, arguments, Limit::NONE),
         Task::Kill(kills) => kill::kill(&runner, kills),
         Task::Tidy => tidy::tidy(&runner),
+        Task::Fuzz(options) => fuzz::fuzz(&runner, options, Limit::NONE),
     }
 }
 

@@ -37,6 +37,7 @@ const CLI: &str = "concurrence-cli";
 const SIM: &str = "concurrence-sim";
 const EXCHANGES: &str = "concurrence-exchanges";
 const BENCH: &str = "concurrence-bench";
+const FUZZ: &str = "concurrence-fuzz";
 
 /// Core thinks, edge touches the world, node and cli assemble. No edge uses another edge. A new arrow is a decision record.
 const ROOMS: &[Room] = &[
@@ -55,7 +56,11 @@ const ROOMS: &[Room] = &[
     Room { tests_use: &[SOURCES, ORACLE, CRDT], ..room(EXCHANGES, "exchanges", &[]) },
     Room { uses: Uses::Anything, ..room(BENCH, "bench", &[]) },
     room("xtask", "xtask", &[]),
+    room(FUZZ, "fuzz", &[CRDT, PROTOCOL, ORACLE, STORE, SOURCES]),
 ];
+
+/// Manifests of workspaces: the repository's, and that of what is instrumented when it is built.
+const WORKSPACES: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
 
 /// What nothing in `crates/core` may use: core has no clock, no randomness of the system, no I/O and prints nothing.
 const BANNED_IN_CORE: &[&str] =
@@ -67,10 +72,14 @@ const fn room(name: &'static str, folder: &'static str, uses: &'static [&'static
 
 /// Checks the manifests of all members.
 pub fn check(root: &Path, cargo: &OsStr) -> anyhow::Result<Vec<Finding>> {
-    let metadata =
-        MetadataCommand::new().cargo_path(cargo).current_dir(root).no_deps().exec().context("cargo metadata")?;
     let mut found = Vec::new();
-    let members = metadata.workspace_packages();
+    let mut members = Vec::new();
+    for workspace in WORKSPACES {
+        let mut command = MetadataCommand::new();
+        command.cargo_path(cargo).current_dir(root).manifest_path(root.join(workspace)).no_deps();
+        let metadata = command.exec().with_context(|| format!("cargo metadata of {workspace}"))?;
+        members.extend(metadata.workspace_packages().into_iter().cloned());
+    }
     for room in ROOMS.iter().filter(|room| !members.iter().any(|member| member.name.as_str() == room.name)) {
         found.push(Finding::new("xtask/src/tidy/arrows.rs", 1, format!("the workspace has no crate {}", room.name)));
     }
@@ -78,7 +87,7 @@ pub fn check(root: &Path, cargo: &OsStr) -> anyhow::Result<Vec<Finding>> {
         let manifest = Path::new(member.manifest_path.as_str());
         let path = manifest.strip_prefix(root).unwrap_or(manifest).to_string_lossy().into_owned();
         let text = std::fs::read_to_string(manifest).with_context(|| path.clone())?;
-        found.extend(check_member(member, &path, &text));
+        found.extend(check_member(&member, &path, &text));
     }
     Ok(found)
 }

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use concurrence_crdt::Time;
 use concurrence_oracle::Quote;
+#[cfg(feature = "transport")]
 use reqwest::Url;
 
 use crate::{Budget, ParseError, Refusal, binance, coinbase, kraken};
@@ -70,6 +71,7 @@ impl fmt::Display for Venue {
 impl Channel {
     /// The channel that a configured address means: an address whose path ends in `/v2` is Coinbase's spot price, any other
     /// Coinbase address its Exchange; the other venues have one default each.
+    #[cfg(feature = "transport")]
     pub fn for_url(venue: Venue, api_url: &Url) -> Self {
         match venue {
             Venue::Binance => Self::BinanceTicker24hr,
@@ -104,6 +106,7 @@ impl Channel {
 
     /// The address to ask for a symbol, below a base address: `https://api.binance.com/api/v3` as the deployment guide writes it, or
     /// the host alone.
+    #[cfg(feature = "transport")]
     pub fn request_url(self, api_url: &Url, symbol: &str) -> Url {
         let base = api_url.path().trim_end_matches('/');
         let mut url = api_url.clone();
