@@ -194,21 +194,27 @@ impl World {
         let Some(&node) = self.honest().first() else { return Ok(()) };
         let held: Vec<_> = self.logs(node);
         let honest: BTreeSet<_> = self.nodes.iter().filter(|n| n.is_honest()).map(|n| n.keys.author_key()).collect();
-        let mut frames: Vec<_> = self.evidence.ops.values().cloned().collect();
+        let network = self.registry.network_id();
+        let members = self.registry.membership();
+        let of_member = |bytes: &&Arc<[u8]>| {
+            Op::decode(bytes, network).is_ok_and(|op| members.number(&op.header().log.author).is_some())
+        };
+        let mut frames: Vec<_> = self.evidence.ops.values().filter(of_member).cloned().collect();
         self.dice.shuffle(&mut frames);
         // Disorder beyond what waits for its predecessors is only refused until it comes again.
-        let network = self.registry.network_id();
         let seq = |bytes: &Arc<[u8]>| Op::decode(bytes, network).map_or(0, |op| op.header().seq);
         frames.sort_by_cached_key(|bytes| seq(bytes) / DISORDER);
         let again: Vec<_> = frames.iter().step_by(5).cloned().collect();
         frames.extend(again);
         let mut replica = self.fresh_replica();
-        let now = Now { mono_ms: 0, wall: Time::from_ms(self.wall_ms()) };
+        let mut now = Now { mono_ms: 0, wall: Time::from_ms(self.wall_ms()) };
         // What stands further ahead than a replica keeps is lost: it is told everything until nothing is news.
         let mut before = u64::MAX;
         while before != replica.history().ops() {
             before = replica.history().ops();
             for bytes in &frames {
+                // Budgets fill with time: none is to decide here.
+                now.mono_ms += 1_000;
                 let bytes = protocol::Frame::Op(bytes.clone()).encode();
                 replica.handle(now, protocol::Input::Frame { peer: number(0), bytes });
                 while let Some(output) = replica.poll() {

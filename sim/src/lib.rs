@@ -5,6 +5,7 @@
 //! A seed reproduces everything: `cargo xtask sim --seed N`.
 
 mod actors;
+mod carry;
 mod check;
 mod clock;
 mod dice;

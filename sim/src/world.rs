@@ -9,12 +9,11 @@ use std::{
 use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId, SigningKey, Time};
 use concurrence_engine::{Engine, Halt, Input, Output};
 use concurrence_oracle::{KIND_PRICE_BATCH, ObserveParams, PriceBatch, Registry};
-use concurrence_protocol::{self as protocol, Ban, Frame, MessageId, Peer, StoreReply, StoreRequest};
+use concurrence_protocol::{self as protocol, Frame, Peer, StoreReply, StoreRequest};
 use concurrence_store::StoreId;
 
 use crate::{
-    Role, ScenarioConfig, Violation,
-    actors::{self, NOBODY, Scene},
+    Role, ScenarioConfig, Violation, actors,
     clock::{Clock, EPOCH_MS},
     dice::Dice,
     evidence::{Admission, Evidence, Traffic},
@@ -36,12 +35,12 @@ pub struct World {
     pub(crate) dice: Dice,
     queue: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
-    now_ms: u64,
+    pub(crate) now_ms: u64,
     pub(crate) trace: Trace,
     pub(crate) evidence: Evidence,
     pub(crate) watch: Watch,
     /// For each node those that it tells its second story, if it has two.
-    victims: Vec<BTreeSet<usize>>,
+    pub(crate) victims: Vec<BTreeSet<usize>>,
     /// Actors say nothing of their own any more.
     pub(crate) actors_rest: bool,
 }
@@ -52,8 +51,9 @@ struct Scheduled {
     event: Happening,
 }
 
+/// Something that happens at an instant.
 #[derive(Debug)]
-enum Happening {
+pub(crate) enum Happening {
     Fault(Fault),
     Connect(usize, usize),
     Deliver {
@@ -81,14 +81,11 @@ enum Happening {
 
 /// A commit is durable, then noted in the sidecar, then answered; a crash may come between any two.
 #[derive(Debug)]
-enum DiskStage {
+pub(crate) enum DiskStage {
     Commit(Vec<StoreRequest>),
     Note(Vec<StoreReply>, OwnNext),
     Reply(Vec<StoreReply>),
 }
-
-/// Longest time until two nodes that may talk are connected, in milliseconds.
-const DIAL_MS_MAX: u64 = 500;
 
 /// How long a halted process still sends, in milliseconds: as `oracle-node` does.
 const HALT_FLUSH_MS: u64 = 1_500;
@@ -302,7 +299,7 @@ impl World {
         self.now_ms = to_ms;
     }
 
-    fn schedule(&mut self, at_ms: u64, event: Happening) {
+    pub(crate) fn schedule(&mut self, at_ms: u64, event: Happening) {
         self.scheduled += 1;
         self.queue.push(Reverse(Scheduled { at_ms, number: self.scheduled, event }));
     }
@@ -355,43 +352,6 @@ impl World {
         }
     }
 
-    /// Closes what may not be connected and dials what may.
-    pub(crate) fn reconnect(&mut self) {
-        for a in 0..self.nodes.len() {
-            for b in a + 1..self.nodes.len() {
-                let both_run = self.nodes[a].engine.is_some() && self.nodes[b].engine.is_some();
-                let wanted = both_run && self.links.may_connect(a, b, self.now_ms);
-                match (wanted, self.links.is_up(a, b)) {
-                    (true, false) => {
-                        let at_ms = self.now_ms + self.dice.between(10, DIAL_MS_MAX);
-                        self.schedule(at_ms, Happening::Connect(a, b));
-                    }
-                    (false, true) => {
-                        self.links.disconnect(a, b);
-                        for (node, peer) in [(a, b), (b, a)] {
-                            self.watch.disconnected(node, peer);
-                            self.drive(node, Input::Net(protocol::Input::Disconnected(number(peer))));
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn connect(&mut self, a: usize, b: usize) {
-        let both_run = self.nodes[a].is_running() && self.nodes[b].is_running();
-        if !both_run || !self.links.may_connect(a, b, self.now_ms) || self.links.is_up(a, b) {
-            return;
-        }
-        self.links.connect(a, b);
-        for (node, peer) in [(a, b), (b, a)] {
-            let is_member = self.nodes[peer].role.is_member() || matches!(self.nodes[peer].role, Role::TwinOf(_));
-            let author = is_member.then(|| self.author(peer));
-            self.drive(node, Input::Net(protocol::Input::Connected { peer: number(peer), author }));
-        }
-    }
-
     /// Gives a node an input and carries out what follows.
     pub(crate) fn drive(&mut self, node: usize, input: Input) {
         let was_halted = self.nodes[node].halted.is_some();
@@ -422,20 +382,6 @@ impl World {
         self.set_alarm(node);
     }
 
-    /// A node wants nothing to do with a peer for a time. NET-2: no honest one with another, whatever their links and disks did.
-    fn ban(&mut self, node: usize, peer: usize, ban: Ban) {
-        if self.nodes[node].is_honest() && self.nodes[peer].is_honest() {
-            self.watch.broken("NET-2", format!("honest node {node} banned honest {peer} for {:?}", ban.fault));
-        }
-        if self.nodes[node].is_honest() {
-            self.evidence.fault("ban");
-        }
-        let until_ms = self.now_ms + ban.for_ms;
-        self.links.ban(node, peer, until_ms);
-        self.schedule(until_ms, Happening::Reconnect);
-        self.reconnect();
-    }
-
     pub(crate) fn set_alarm(&mut self, node: usize) {
         let wake_ms = self.nodes[node].next_wake_ms().max(self.now_ms + 1);
         if self.nodes[node].engine.is_some() && wake_ms < self.nodes[node].wake_ms {
@@ -444,99 +390,9 @@ impl World {
         }
     }
 
-    fn broadcast(&mut self, node: usize, bytes: &[u8]) {
-        self.witness_own(node, bytes);
-        // A second story grows even if nobody is connected.
-        self.acting(node, |actor, scene| actor.outbound(scene, NOBODY, bytes));
-        for peer in (0..self.nodes.len()).filter(|&peer| peer != node) {
-            self.send(node, peer, bytes, true);
-        }
-    }
-
-    fn send(&mut self, from: usize, to: usize, bytes: &[u8], is_broadcast: bool) {
-        if to >= self.nodes.len() || !self.links.is_up(from, to) {
-            return;
-        }
-        match self.acting(from, |actor, scene| actor.outbound(scene, to, bytes)) {
-            Some(instead) => instead.iter().for_each(|bytes| self.carry(from, to, bytes, is_broadcast)),
-            None => self.carry(from, to, bytes, is_broadcast),
-        }
-    }
-
-    /// Puts a frame on a link.
-    fn carry(&mut self, from: usize, to: usize, bytes: &[u8], is_broadcast: bool) {
-        if to >= self.nodes.len() || !self.links.is_up(from, to) {
-            return;
-        }
-        let (is_honest, is_between) =
-            (self.nodes[from].is_honest(), self.nodes[from].is_honest() && self.nodes[to].is_honest());
-        self.evidence.sent_frame(from, bytes, is_between);
-        if is_honest {
-            self.watch_answer(from, to, bytes);
-        }
-        let (connection, arrivals) = self.links.send(from, to, self.now_ms, bytes.len());
-        let bytes: Arc<[u8]> = bytes.into();
-        for at_ms in arrivals.into_iter().flatten() {
-            let bytes = Arc::clone(&bytes);
-            self.schedule(at_ms, Happening::Deliver { from, to, connection, is_broadcast, bytes });
-        }
-    }
-
-    fn deliver(&mut self, from: usize, to: usize, is_broadcast: bool, bytes: &[u8]) {
-        let bytes = match self.acting(to, |actor, scene| actor.inbound(scene, from, bytes)) {
-            Some(heard) => heard,
-            None => Some(bytes.to_vec()),
-        };
-        let Some(bytes) = bytes else { return };
-        if !self.watch.is_off && self.nodes[to].is_honest() && self.nodes[to].listens_to(self.now_ms, number(from)) {
-            self.evidence.heard_frame(&bytes, self.registry.network_id());
-            self.watch.heard(to, from, &bytes);
-        }
-        let peer = number(from);
-        let input = if is_broadcast {
-            let id = MessageId(*blake3::hash(&bytes).as_bytes());
-            protocol::Input::Broadcast { peer, id, bytes }
-        } else {
-            protocol::Input::Frame { peer, bytes }
-        };
-        self.drive(to, Input::Net(input));
-    }
-
-    /// Lets a node's actor do something, if it has one and runs.
-    fn acting<T>(&mut self, node: usize, act: impl FnOnce(&mut dyn actors::Actor, &mut Scene<'_>) -> T) -> Option<T> {
-        let mut actor = self.nodes[node].actor.take()?;
-        let peers: Vec<_> = (0..self.nodes.len()).filter(|&n| n != node && self.links.is_up(node, n)).collect();
-        let SimNode { keys, engine, .. } = &self.nodes[node];
-        let acted = engine.as_ref().map(|engine| {
-            let mut scene = Scene {
-                me: node,
-                keys,
-                registry: &self.registry,
-                now: self.nodes[node].now(self.now_ms),
-                peers: &peers,
-                victims: &self.victims[node],
-                history: engine.replica().history(),
-                dice: &mut self.dice,
-            };
-            act(actor.as_mut(), &mut scene)
-        });
-        self.nodes[node].actor = Some(actor);
-        acted
-    }
-
-    /// An actor says something of its own.
-    fn act(&mut self, node: usize) {
-        self.schedule(self.now_ms + actors::TICK_MS, Happening::Act(node));
-        if self.actors_rest {
-            return;
-        }
-        let frames = self.acting(node, |actor, scene| actor.tick(scene)).unwrap_or_default();
-        frames.iter().for_each(|(to, bytes)| self.carry(node, *to, bytes, false));
-    }
-
     /// Notes an own operation when its author tells of it. STORE-1: it is durable, and the sidecar covers it. ORACLE-5: each price in it
     /// has enough sources.
-    fn witness_own(&mut self, node: usize, frame: &[u8]) {
+    pub(crate) fn witness_own(&mut self, node: usize, frame: &[u8]) {
         if self.watch.is_off || !self.nodes[node].is_honest() {
             return;
         }
@@ -548,7 +404,8 @@ impl World {
         }
         self.evidence.sent.insert((log, seq), id);
         let disk = &self.nodes[node].disk;
-        let is_looked_up = self.watch.looks_at_disk();
+        // Where something rotted redb gives up the whole file after a power cut, and its owner replaces it.
+        let is_looked_up = self.watch.looks_at_disk() && !self.nodes[node].has_rotten;
         let sources_min = ObserveParams::default().sources_min;
         if let Some(sources) = least_sources(&op).filter(|&sources| sources < u32::from(sources_min)) {
             self.watch.broken("ORACLE-5", format!("node {node} stated a price of {sources} sources"));

@@ -3,6 +3,7 @@
 //! no actor: its market does.)
 
 mod equivocator;
+mod scripted;
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,7 @@ use concurrence_protocol::Now;
 use crate::{dice::Dice, node::Keys};
 
 pub use equivocator::Equivocator;
+use scripted::Scripted;
 
 /// A liar between an engine and its peers. Everything has a default: to pass on what the engine says and is told.
 pub trait Actor {
@@ -64,28 +66,87 @@ pub const NOBODY: usize = usize::MAX;
 pub enum ActorKind {
     /// B1: signs different histories for different peers.
     Equivocator,
+    /// B2: tells its operations to half of the others only.
+    Withholder,
+    /// B3: writes far more in a minute than its quota.
+    Flooder,
+    /// B4: declares the time an hour ahead.
+    FutureDater,
+    /// B5: declares ever earlier minutes along one log.
+    PastDater,
+    /// B6: writes operations whose predecessors never were.
+    GhostRefs,
+    /// B7: claims logs a million long, and a digest that nobody has.
+    LyingFrontier,
+    /// B8: repeats what it heard long ago.
+    StaleReplayer,
+    /// B9: never answers.
+    SlowLoris,
+    /// B10: asks for everything, again and again.
+    Amplifier,
+    /// B11: hands on what it heard with a bit flipped.
+    Corrupter,
+    /// B12: is no member, and signs with new keys without end.
+    SybilJoiner,
+    /// B13: uses the greatest numbers there are as positions and times.
+    Overflower,
+    /// B14: writes price operations that carry no batch.
+    BadPayload,
+    /// B15: writes in the name of others with its own key.
+    Forger,
 }
 
 impl ActorKind {
     /// Every actor.
-    pub const ALL: &'static [Self] = &[Self::Equivocator];
+    pub const ALL: &'static [Self] = &[
+        Self::Equivocator,
+        Self::Withholder,
+        Self::Flooder,
+        Self::FutureDater,
+        Self::PastDater,
+        Self::GhostRefs,
+        Self::LyingFrontier,
+        Self::StaleReplayer,
+        Self::SlowLoris,
+        Self::Amplifier,
+        Self::Corrupter,
+        Self::SybilJoiner,
+        Self::Overflower,
+        Self::BadPayload,
+        Self::Forger,
+    ];
 
     /// Its number and name, as scenario files write it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Equivocator => "b01-equivocator",
+            Self::Withholder => "b02-withholder",
+            Self::Flooder => "b03-flooder",
+            Self::FutureDater => "b04-future-dater",
+            Self::PastDater => "b05-past-dater",
+            Self::GhostRefs => "b06-ghost-refs",
+            Self::LyingFrontier => "b07-lying-frontier",
+            Self::StaleReplayer => "b08-stale-replayer",
+            Self::SlowLoris => "b09-slow-loris",
+            Self::Amplifier => "b10-amplifier",
+            Self::Corrupter => "b11-corrupter",
+            Self::SybilJoiner => "b12-sybil-joiner",
+            Self::Overflower => "b13-overflower",
+            Self::BadPayload => "b14-bad-payload",
+            Self::Forger => "b15-forger",
         }
     }
 
     /// Whether its node is no member: its keys are in no registry.
     pub const fn is_stranger(self) -> bool {
-        false
+        matches!(self, Self::SybilJoiner)
     }
 
     /// An actor at its start.
     pub(crate) fn made(self, keys: &Keys, registry: &Registry) -> Box<dyn Actor> {
         match self {
             Self::Equivocator => Box::new(Equivocator::new(keys.author, keys.evm.clone(), registry.clone())),
+            other => Box::new(Scripted::new(other)),
         }
     }
 }
