@@ -75,7 +75,9 @@ impl Scripted {
                 vec![Frame::Op(op.bytes().clone())]
             }
             ActorKind::Overflower => vec![
-                Frame::Op(scene.op((OWN_LOG, u64::MAX, OpId::ZERO), Time::from_ms(0), UNKNOWN_KIND, b"").bytes().clone()),
+                Frame::Op(
+                    scene.op((OWN_LOG, u64::MAX, OpId::ZERO), Time::from_ms(0), UNKNOWN_KIND, b"").bytes().clone(),
+                ),
                 Frame::Op(scene.op((2, 0, OpId::ZERO), Time::from_ms(u64::MAX), UNKNOWN_KIND, b"").bytes().clone()),
             ],
             ActorKind::BadPayload => vec![self.append(scene, wall, KIND_PRICE_BATCH, b"no batch")],
