@@ -35,6 +35,9 @@ pub const SETTLE_MS_MAX: u64 = 60_000;
 /// How long the quiet after that is watched, in milliseconds: twenty rounds of digests.
 const QUIET_MS: u64 = 10_000;
 
+/// How often the quiet may begin anew: each liar's ban ends once.
+const QUIET_TRIES: usize = 12;
+
 /// Time for the last stale digests to be replaced before the quiet counts, in milliseconds.
 const SLACK_MS: u64 = 10_000;
 
@@ -352,21 +355,35 @@ impl World {
         })
     }
 
-    /// SYNC-1: equal nodes say nothing to one another but digests.
+    /// SYNC-1: equal nodes say nothing to one another but digests. A liar whose ban ends meanwhile may bring what only it had: then the
+    /// quiet begins anew.
     pub fn check_quiet(&mut self) -> Result<(), Violation> {
-        self.run_until(self.now_ms() + SLACK_MS);
-        let before = self.evidence.honest_frames;
-        self.run_until(self.now_ms() + QUIET_MS);
-        for kind in [PULL, DELTA, OP] {
-            let more = self.evidence.honest_frames[kind].frames - before[kind].frames;
-            hold(more == 0, "SYNC-1", || format!("equal nodes sent {more} frames of kind {kind} in {QUIET_MS} ms"))?;
+        for _ in 0..QUIET_TRIES {
+            self.run_until(self.now_ms() + SLACK_MS);
+            let before = (self.honest_digest(), self.evidence.honest_frames);
+            self.run_until(self.now_ms() + QUIET_MS);
+            let more: u64 =
+                [PULL, DELTA, OP].iter().map(|&k| self.evidence.honest_frames[k].frames - before.1[k].frames).sum();
+            if more == 0 {
+                return Ok(());
+            }
+            let is_same = self.honest_digest() == before.0;
+            hold(!is_same, "SYNC-1", || format!("equal nodes sent {more} frames that carry or ask in {QUIET_MS} ms"))?;
+            self.check_settles(SETTLE_MS_MAX)?;
         }
         Ok(())
+    }
+
+    fn honest_digest(&mut self) -> Option<Digest> {
+        let node = *self.honest().first()?;
+        self.engine(node).map(|engine| engine.digest())
     }
 
     /// SYNC-6: after healing every honest member that ran on has written again, and where few lie every answer is `ok` again.
     pub fn check_progress(&mut self, since_ms: u64) -> Result<(), Violation> {
         let (misused, are_few, wall_ms) = (self.misused(), self.liars_are_few(), self.wall_ms());
+        let down = self.nodes.iter().position(|n| n.is_honest() && n.engine.is_none() && n.halted.is_none());
+        hold(down.is_none(), "SYNC-6", || format!("node {down:?} never started again"))?;
         for node in self.honest() {
             let author = self.author(node);
             let Some(engine) = self.engine(node).filter(|_| !misused.contains(&author)) else { continue };

@@ -4,7 +4,12 @@ use std::io::ErrorKind;
 
 use concurrence_store::StoreId;
 
-use crate::{Role, World, disk::End, scenario::Fault};
+use crate::{Role, World, disk::End, scenario::Fault, world::Happening};
+
+/// Least time between a disk's loss and the next start, in milliseconds. By then its peers have told one another what it had told
+/// any of them, and its clock is past all that it wrote. An author that comes back earlier, and asks those that did not hear of it, forks
+/// itself; one whose clock was set back meanwhile takes its own past for another process: see the threat model.
+pub(crate) const LOSS_DOWN_MS: u64 = 60_000;
 
 impl World {
     pub(crate) fn fault(&mut self, fault: Fault) {
@@ -47,7 +52,8 @@ impl World {
     /// fails is left for another start.
     fn start(&mut self, node: usize) {
         let is_absent = self.nodes[node].role == Role::Absent;
-        if is_absent || self.nodes[node].engine.is_some() || self.nodes[node].halted.is_some() {
+        let is_down = self.now_ms() < self.nodes[node].down_until_ms;
+        if is_absent || is_down || self.nodes[node].engine.is_some() || self.nodes[node].halted.is_some() {
             return;
         }
         self.watch.restarted(node);
@@ -59,6 +65,9 @@ impl World {
                 self.nodes[node].end(End::Kill, &mut self.dice);
                 if matches!(error, concurrence_store::StoreError::Corrupt { .. }) {
                     self.replace_disk(node);
+                    let again_ms = self.now_ms() + LOSS_DOWN_MS;
+                    self.nodes[node].down_until_ms = again_ms;
+                    self.schedule(again_ms, Happening::Fault(Fault::Start(node)));
                 }
             }
         }

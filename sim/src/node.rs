@@ -52,6 +52,8 @@ pub(crate) struct SimNode {
     pub(crate) wake_ms: u64,
     /// After so many more inputs the process dies, before what follows from the last one is carried out.
     pub(crate) dies_in: Option<u32>,
+    /// Until when its operator is busy with a lost disk, in virtual time.
+    pub(crate) down_until_ms: u64,
     /// Whether something on its present disk rotted.
     pub(crate) has_rotten: bool,
     started_ms: u64,
@@ -140,6 +142,7 @@ impl SimNode {
             halted: None,
             wake_ms: u64::MAX,
             dies_in: None,
+            down_until_ms: 0,
             has_rotten: false,
             started_ms: 0,
             own_next: OwnNext::default(),

@@ -147,8 +147,6 @@ impl World {
             if self.nodes[node].clock.ahead_ms(self.now_ms()).abs() > self.config.clock_offset_ms_max.max(1) {
                 self.cause(Fault::StepClock(node, 0));
             }
-            // A store that cannot be read is replaced by the first start; the second one opens the new one.
-            self.cause(Fault::Start(node));
             self.cause(Fault::Start(node));
         }
     }

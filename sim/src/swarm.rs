@@ -6,6 +6,7 @@ use crate::{
     actors::ActorKind,
     clock::DRIFT_PPM_MAX,
     dice::Dice,
+    faults::LOSS_DOWN_MS,
     link::{Cut, LinkConfig},
     node::Role,
     scenario::Fault,
@@ -21,10 +22,6 @@ const LARGE: usize = 31;
 
 /// Nodes of the others, least and greatest.
 const SMALL: (u64, u64) = (4, 15);
-
-/// Least time between a disk's loss and the next start, in milliseconds. By then its peers have told one another what it had told
-/// any of them; an author that comes back earlier, and asks those that did not hear of it, forks itself: see the threat model.
-const LOSS_DOWN_MS: u64 = 60_000;
 
 impl ScenarioConfig {
     /// A mix of faults that the seed draws, over so many minutes. The number of nodes is drawn too, unless it is given.
