@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use concurrence_crdt::{AuthorKey, LOGS_MAX, LogKey, OpId};
+use concurrence_crdt::{AuthorKey, LOGS_MAX, OpId};
 use concurrence_protocol::{StoreReply, StoreRequest};
 use concurrence_store::{Durability, RedbStore, Sidecar, SimulatedDisk, Store, StoreError, StoreId, serve_all};
 
@@ -32,9 +32,6 @@ pub enum End {
     /// The power goes: of what was not synced a random part of the sectors survives, each whole or not at all.
     PowerCut,
 }
-
-/// Bytes of operations read from a store at once, as in the production node.
-pub(crate) const READ_AT_ONCE: usize = 4 << 20;
 
 impl Disk {
     pub(crate) fn new(id: StoreId) -> Self {
@@ -126,26 +123,4 @@ impl Disk {
     pub(crate) fn replace(&mut self, id: StoreId) {
         (self.store, self.platter, self.id) = (None, SimulatedDisk::new(), id);
     }
-}
-
-/// Lengths of an author's logs, each as long as it can be read.
-pub(crate) fn lens(store: &dyn Store, author: AuthorKey) -> Result<[u64; LOGS_MAX as usize], StoreError> {
-    let mut lens = [0; LOGS_MAX as usize];
-    for (log, len) in store.logs()? {
-        if let Some(slot) = lens.get_mut(usize::from(log.index)).filter(|_| log.author == author) {
-            *slot = readable(store, log, len)?;
-        }
-    }
-    Ok(lens)
-}
-
-fn readable(store: &dyn Store, log: LogKey, len: u64) -> Result<u64, StoreError> {
-    let mut read = 0;
-    while read < len {
-        match store.range(log, read, len, READ_AT_ONCE)?.len() {
-            0 => break,
-            ops => read += ops as u64,
-        }
-    }
-    Ok(read)
 }

@@ -6,13 +6,13 @@ use concurrence_engine::{
 };
 use concurrence_oracle::{Address, AggregateParams, Member, ObserveParams, Registry, Slot, sign};
 use concurrence_protocol::{self as protocol, Now, OwnStart, StoreReply, StoreRequest, Write, decode_proof};
-use concurrence_store::{OwnLog, Store, StoreError, StoreId, start_state};
+use concurrence_store::{OwnLog, READ_AT_ONCE, Store, StoreError, StoreId, own_lens, start_state};
 
 use crate::{
     Actor, ActorKind,
     clock::Clock,
     dice::Dice,
-    disk::{self, Backup, Disk, End},
+    disk::{Backup, Disk, End},
     trace::Trace,
 };
 
@@ -185,7 +185,7 @@ impl SimNode {
         self.process += 1;
         (self.requests, self.is_disk_busy, self.dies_in) = (Vec::new(), false, None);
         let own = self.keys.author_key();
-        self.own_next = disk::lens(self.disk.open()?, own)?;
+        self.own_next = own_lens(self.disk.open()?, own)?;
         let Some(store) = self.disk.store() else { return Ok(()) };
         self.engine = Some(self.rebuilt(store, virtual_ms)?);
         Ok(())
@@ -194,7 +194,7 @@ impl SimNode {
     /// An engine made of what a store holds.
     pub(crate) fn rebuilt(&self, store: &dyn Store, virtual_ms: u64) -> Result<Engine, StoreError> {
         let (own, now, registry) = (self.keys.author_key(), self.now(virtual_ms), &self.settings.registry);
-        let start = match start_state(self.disk.sidecar.as_ref(), own, store.id(), disk::lens(store, own)?) {
+        let start = match start_state(self.disk.sidecar.as_ref(), own, store.id(), own_lens(store, own)?) {
             // The operator's override, which is what makes a twin dangerous.
             _ if matches!(self.role, Role::TwinOf(_)) => OwnStart::Append,
             OwnLog::Append => OwnStart::Append,
@@ -220,7 +220,7 @@ impl SimNode {
         for (log, len) in store.logs()? {
             let mut from = 0;
             while from < len {
-                let ops = store.range(log, from, len, disk::READ_AT_ONCE)?;
+                let ops = store.range(log, from, len, READ_AT_ONCE)?;
                 if ops.is_empty() {
                     break;
                 }

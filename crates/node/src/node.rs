@@ -15,7 +15,7 @@ use concurrence_net::{Broadcast, Limits, Multiaddr, Net, NetConfig, PeerAddr, Pe
 use concurrence_oracle::{Registry, Slot, SourceId};
 use concurrence_protocol::{FRAME_LEN_MAX, OwnStart, decode_proof};
 use concurrence_sources::{Budget, FetchError, PollPolicy, Poller, Source, SourceConfig, Target, Venue};
-use concurrence_store::{KeyLock, OwnLog, RedbStore, Sidecar, Store, start_state};
+use concurrence_store::{KeyLock, OwnLog, READ_AT_ONCE, RedbStore, Sidecar, Store, own_lens, start_state};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -202,12 +202,7 @@ fn own_log(
     override_recovery: bool,
 ) -> anyhow::Result<(OwnStart, Sidecar)> {
     let own = keys.author_key();
-    let mut lens = [0u64; 4];
-    for (log, len) in store.logs()? {
-        if let Some(slot) = lens.get_mut(usize::from(log.index)).filter(|_| log.author == own) {
-            *slot = readable(store, log, len)?;
-        }
-    }
+    let lens = own_lens(store, own)?;
     let sidecar = Sidecar::load(&config.key_file)?;
     let start = match start_state(sidecar.as_ref(), own, store.id(), lens) {
         OwnLog::Append => OwnStart::Append,
@@ -266,22 +261,6 @@ fn engine(
     info!(ops = engine.replica().history().ops(), digest = %engine.digest(), "store read");
     Ok(engine)
 }
-
-/// How many operations of a log can be read. The own log's rest behind a row that rotted was sent: it has to be fetched back
-/// before anything is appended.
-fn readable(store: &dyn Store, log: LogKey, len: u64) -> anyhow::Result<u64> {
-    let mut read = 0;
-    while read < len {
-        match store.range(log, read, len, READ_AT_ONCE)?.len() {
-            0 => break,
-            ops => read += ops as u64,
-        }
-    }
-    Ok(read)
-}
-
-/// Bytes of operations read from the store at once.
-const READ_AT_ONCE: usize = 4 << 20;
 
 /// Reads a whole log. A row that rotted ends it: what follows is fetched from peers again.
 pub(crate) fn for_each_op(
@@ -421,7 +400,7 @@ mod tests {
         let disk = SimulatedDisk::new();
         let mut store = RedbStore::with_backend(disk.clone(), id).unwrap();
         store.commit(&(0..5).map(row).collect::<Vec<_>>(), Durability::Immediate).unwrap();
-        assert_eq!(readable(&store, log, 5).unwrap(), 5);
+        assert_eq!(own_lens(&store, own).unwrap(), [5, 0, 0, 0]);
         drop(store);
         disk.tamper(|content| {
             let text = b"<operation 3>";
@@ -430,7 +409,7 @@ mod tests {
         });
         let store = RedbStore::with_backend(disk, id).unwrap();
         assert_eq!(store.logs().unwrap(), [(log, 5)]);
-        let lens = [readable(&store, log, 5).unwrap(), 0, 0, 0];
+        let lens = own_lens(&store, own).unwrap();
         assert_eq!(lens, [3, 0, 0, 0]);
         let sidecar = Sidecar { store: id, author: own, next: [5, 0, 0, 0] };
         assert!(matches!(start_state(Some(&sidecar), own, id, lens), OwnLog::Recovering(_)));

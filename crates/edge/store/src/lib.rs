@@ -25,7 +25,7 @@ pub use memory::MemoryStore;
 pub use redb::StorageBackend;
 pub use redb_store::{CACHE_BYTES, FORMAT_VERSION, ROTTEN_ROWS_MAX, RedbStore, UNSYNCED_BYTES_MAX};
 pub use serve::{GROUP_WRITES_MAX, serve, serve_all};
-pub use sidecar::{OwnLog, Reason, SIDECAR_LEN, Sidecar, SidecarError, start_state};
+pub use sidecar::{OwnLog, READ_AT_ONCE, Reason, SIDECAR_LEN, Sidecar, SidecarError, own_lens, start_state};
 pub use simulated_disk::{SECTOR_LEN, SimulatedDisk};
 
 /// Keeps what a replica asked to be kept. One owner at a time; calls are executed in the order they are made.

@@ -13,7 +13,7 @@ use std::{
 
 use concurrence_crdt::{AuthorKey, LOGS_MAX, LogKey};
 
-use crate::{StoreId, lock::beside};
+use crate::{Store, StoreError, StoreId, lock::beside};
 
 /// Logs an author may keep, as a length.
 const LOGS: usize = LOGS_MAX as usize;
@@ -98,6 +98,32 @@ pub enum Reason {
         /// Its length in the store.
         store_len: u64,
     },
+}
+
+/// Bytes of operations read from a store at once when it is read whole.
+pub const READ_AT_ONCE: usize = 4 << 20;
+
+/// The lengths of an author's logs, each as long as it can be read. The own log's rest behind a row that rotted was sent: it has to be
+/// fetched back before anything is appended.
+pub fn own_lens(store: &dyn Store, author: AuthorKey) -> Result<[u64; LOGS], StoreError> {
+    let mut lens = [0; LOGS];
+    for (log, len) in store.logs()? {
+        if let Some(slot) = lens.get_mut(usize::from(log.index)).filter(|_| log.author == author) {
+            *slot = readable(store, log, len)?;
+        }
+    }
+    Ok(lens)
+}
+
+fn readable(store: &dyn Store, log: LogKey, len: u64) -> Result<u64, StoreError> {
+    let mut read = 0;
+    while read < len {
+        match store.range(log, read, len, READ_AT_ONCE)?.len() {
+            0 => break,
+            ops => read += ops as u64,
+        }
+    }
+    Ok(read)
 }
 
 /// Decides at start, from what the sidecar says and what the store holds of ours, whether we may append.
