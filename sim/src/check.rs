@@ -355,28 +355,29 @@ impl World {
         })
     }
 
-    /// SYNC-1: equal nodes say nothing to one another but digests. A liar whose ban ends meanwhile may bring what only it had: then the
-    /// quiet begins anew.
+    /// SYNC-1: equal nodes say nothing to one another but digests. A liar whose ban ends meanwhile may bring what only it had, to one of
+    /// them first: then the quiet begins anew. It counts from when all were equal for long enough to have told one another so.
     pub fn check_quiet(&mut self) -> Result<(), Violation> {
         for _ in 0..QUIET_TRIES {
+            let equal = self.honest_digests();
             self.run_until(self.now_ms() + SLACK_MS);
-            let before = (self.honest_digest(), self.evidence.honest_frames);
+            let before = self.evidence.honest_frames;
             self.run_until(self.now_ms() + QUIET_MS);
             let more: u64 =
-                [PULL, DELTA, OP].iter().map(|&k| self.evidence.honest_frames[k].frames - before.1[k].frames).sum();
+                [PULL, DELTA, OP].iter().map(|&k| self.evidence.honest_frames[k].frames - before[k].frames).sum();
             if more == 0 {
                 return Ok(());
             }
-            let is_same = self.honest_digest() == before.0;
+            let is_same = equal.len() == 1 && self.honest_digests() == equal;
             hold(!is_same, "SYNC-1", || format!("equal nodes sent {more} frames that carry or ask in {QUIET_MS} ms"))?;
             self.check_settles(SETTLE_MS_MAX)?;
         }
-        Ok(())
+        hold(false, "SYNC-1", || format!("nodes never fell silent in {QUIET_TRIES} times {QUIET_MS} ms"))
     }
 
-    fn honest_digest(&mut self) -> Option<Digest> {
-        let node = *self.honest().first()?;
-        self.engine(node).map(|engine| engine.digest())
+    fn honest_digests(&mut self) -> BTreeSet<Digest> {
+        let honest = self.honest();
+        honest.into_iter().filter_map(|node| Some(self.engine(node)?.digest())).collect()
     }
 
     /// SYNC-6: after healing every honest member that ran on has written again, and where few lie every answer is `ok` again.
