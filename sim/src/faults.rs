@@ -86,7 +86,7 @@ impl World {
         }
         if let Some(backup) = self.nodes[node].backup.take() {
             self.nodes[node].disk.restore_backup(&backup);
-            self.lose_unheard(node);
+            self.disk_changed(node);
             self.evidence.fault("restore_backup");
         }
     }
@@ -94,11 +94,12 @@ impl World {
     fn replace_disk(&mut self, node: usize) {
         let id = StoreId::from_bytes(self.dice.bytes32()[..16].try_into().unwrap_or_default());
         self.nodes[node].disk.replace(id);
-        self.lose_unheard(node);
+        self.disk_changed(node);
         self.evidence.fault("replace_disk");
     }
 
-    fn lose_unheard(&mut self, node: usize) {
+    /// What stood on the old disk is gone: what rotted there, and what nobody else heard of.
+    fn disk_changed(&mut self, node: usize) {
         self.nodes[node].has_rotten = false;
         self.evidence.forget_unheard(self.author(node));
     }

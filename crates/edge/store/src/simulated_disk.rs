@@ -81,11 +81,6 @@ impl SimulatedDisk {
         }
     }
 
-    /// Bytes that the disk holds now.
-    pub fn used(&self) -> usize {
-        self.state().current.len()
-    }
-
     /// Changes the disk's bytes behind the store's back.
     pub fn tamper(&self, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
