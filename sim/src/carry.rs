@@ -132,12 +132,12 @@ impl World {
         let SimNode { keys, engine, .. } = &self.nodes[node];
         let acted = engine.as_ref().map(|engine| {
             let mut scene = Scene {
-                me: node,
                 keys,
                 registry: &self.registry,
                 now: self.nodes[node].now(self.now_ms),
                 peers: &peers,
                 victims: &self.victims[node],
+                fellows: &self.fellows[node],
                 history: engine.replica().history(),
                 dice: &mut self.dice,
             };

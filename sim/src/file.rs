@@ -127,6 +127,8 @@ struct Expected {
     findings: Vec<(String, usize)>,
     #[serde(default)]
     absent: Vec<usize>,
+    #[serde(default)]
+    present: Vec<usize>,
 }
 
 /// What a file's scenario is named and shows, and how it runs.
@@ -259,13 +261,13 @@ fn node_of(event: &Event, nodes: usize) -> Result<usize, FileError> {
 }
 
 fn expected(file: Expected) -> Result<Expect, FileError> {
-    let Expected { forked, injected, refused, faults, halted, findings, absent } = file;
+    let Expected { forked, injected, refused, faults, halted, findings, absent, present } = file;
     let injected = injected.into_iter().map(|(node, least)| {
         let number = node.parse().map_err(|_| FileError::Form(format!("[expect.injected] {node:?} is no node")))?;
         Ok((number, least))
     });
     let injected = injected.collect::<Result<_, FileError>>()?;
-    Ok(Expect { forked, injected, refused, faults, halted, findings, absent })
+    Ok(Expect { forked, injected, refused, faults, halted, findings, absent, present })
 }
 
 /// Scenario files write seconds with a fraction.

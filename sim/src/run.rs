@@ -155,7 +155,8 @@ impl World {
 
     /// What the scenario says must have happened did.
     fn check_expected(&self) -> Result<(), Violation> {
-        let Expect { forked, injected, refused, faults, halted, findings, absent } = &self.config.expect;
+        let expect = &self.config.expect;
+        let Expect { injected, refused, faults, halted, .. } = expect;
         let expected = |holds: bool, what: String| hold(holds, "EXPECTED", || what);
         for (&node, &least) in injected {
             let done = self.injected().get(&node).copied().unwrap_or(0);
@@ -173,18 +174,13 @@ impl World {
             expected(self.nodes[node].halted.is_some(), format!("node {node} went on"))?;
         }
         for node in self.honest() {
-            self.check_expected_at(node, forked.as_ref(), findings, absent)?;
+            self.check_expected_at(node, expect)?;
         }
         Ok(())
     }
 
-    fn check_expected_at(
-        &self,
-        node: usize,
-        forked: Option<&Vec<usize>>,
-        findings: &[(String, usize)],
-        absent: &[usize],
-    ) -> Result<(), Violation> {
+    fn check_expected_at(&self, node: usize, expect: &Expect) -> Result<(), Violation> {
+        let Expect { forked, findings, absent, present, .. } = expect;
         let Some(engine) = &self.nodes[node].engine else { return Ok(()) };
         let number = |author: AuthorKey| self.nodes.iter().position(|n| n.keys.author_key() == author);
         if let Some(wanted) = forked {
@@ -200,9 +196,13 @@ impl World {
             let is_made = made.any(|f| f.kind.name() == kind && f.author == self.author(*about));
             hold(is_made, "EXPECTED", || format!("node {node} did not find {kind} about node {about}"))?;
         }
-        for &about in absent {
+        for (&about, is_wanted) in
+            absent.iter().map(|about| (about, false)).chain(present.iter().map(|about| (about, true)))
+        {
             let ops = self.ops_of(node, self.author(about));
-            hold(ops == 0, "EXPECTED", || format!("node {node} counts {ops} operations of node {about}"))?;
+            hold((ops > 0) == is_wanted, "EXPECTED", || {
+                format!("node {node} counts {ops} operations of node {about}")
+            })?;
         }
         Ok(())
     }

@@ -92,6 +92,8 @@ pub struct Expect {
     pub findings: Vec<(String, usize)>,
     /// Nothing of these nodes' authors counts in the end.
     pub absent: Vec<usize>,
+    /// Something of these nodes' authors counts in the end, at every honest node.
+    pub present: Vec<usize>,
 }
 
 impl ScenarioConfig {

@@ -41,6 +41,8 @@ pub struct World {
     pub(crate) watch: Watch,
     /// For each node those that it tells its second story, if it has two.
     pub(crate) victims: Vec<BTreeSet<usize>>,
+    /// For each node others with an actor of the same kind.
+    pub(crate) fellows: Vec<BTreeSet<usize>>,
     /// Actors say nothing of their own any more.
     pub(crate) actors_rest: bool,
 }
@@ -93,9 +95,6 @@ const HALT_FLUSH_MS: u64 = 1_500;
 /// The whole truth, in parts per million.
 const TRUE_PPM: i128 = 1_000_000;
 
-/// A kind of operation that nobody knows: stored and relayed, and no view reads it.
-const FORGED_KIND: u16 = 999;
-
 impl World {
     /// A world at its start; all nodes start within the first two seconds.
     pub fn new(config: ScenarioConfig) -> Self {
@@ -132,6 +131,7 @@ impl World {
             evidence: Evidence::new(nodes.len()),
             watch: Watch::new(nodes.len(), seed),
             victims: vec![BTreeSet::new(); nodes.len()],
+            fellows: (0..nodes.len()).map(|node| fellows(&config.roles, node)).collect(),
             actors_rest: false,
             registry,
             nodes,
@@ -220,7 +220,7 @@ impl World {
     /// An operation signed with a node's key behind the node's back, as only a Byzantine one makes it.
     pub fn forge(&self, node: usize, (seq, prev): (u64, OpId), declared: Time, payload: &[u8]) -> Op {
         let (key, log) = (&self.nodes[node].keys.author, LogKey { author: self.author(node), index: 0 });
-        actors::forged(key, &self.registry, (log, seq, prev), declared, FORGED_KIND, payload)
+        actors::forged(key, &self.registry, (log, seq, prev), declared, actors::UNKNOWN_KIND, payload)
     }
 
     /// The same, signed with any key.
@@ -233,7 +233,7 @@ impl World {
         payload: &[u8],
     ) -> Op {
         let log = LogKey { author: AuthorKey::of(key), index };
-        actors::forged(key, &self.registry, (log, seq, prev), declared, FORGED_KIND, payload)
+        actors::forged(key, &self.registry, (log, seq, prev), declared, actors::UNKNOWN_KIND, payload)
     }
 
     /// Venues give no usable answer from now on, so that nobody writes; or they do again.
@@ -468,6 +468,13 @@ impl World {
     pub fn violation(&self) -> Option<&Violation> {
         self.watch.violation.as_ref()
     }
+}
+
+/// Other nodes with an actor of the same kind as this one's.
+fn fellows(roles: &[Role], node: usize) -> BTreeSet<usize> {
+    let is_fellow =
+        |&other: &usize| other != node && roles[other] == roles[node] && matches!(roles[node], Role::Liar(_));
+    (0..roles.len()).filter(is_fellow).collect()
 }
 
 /// Fewest sources of any price in an operation that carries prices.

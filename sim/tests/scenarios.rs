@@ -42,6 +42,22 @@ fn every_scenario_file_holds() {
     }
 }
 
+/// Whatever lies has a scenario of its name and is described.
+#[test]
+fn every_actor_and_attack_has_a_scenario_and_a_line() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let list = fs::read_to_string(here.join("../docs/invariants.md")).unwrap();
+    for name in ActorKind::ALL.map(ActorKind::name) {
+        let text = fs::read_to_string(here.join(format!("scenarios/{name}.toml"))).expect(name);
+        let (_, config) = scenario_from_toml(name, &text).unwrap();
+        let liars: Vec<_> = (0..config.roles.len()).filter(|&n| matches!(config.roles[n], Role::Liar(_))).collect();
+        let is_named = |&node: &usize| matches!(config.roles[node], Role::Liar(kind) if kind.name() == name);
+        assert!(!liars.is_empty() && liars.iter().all(is_named), "{name} is another's scenario");
+        assert!(liars.iter().all(|node| config.expect.injected.contains_key(node)), "{name} may do nothing");
+        assert!(list.contains(&format!("| `{name}` |")), "{name} is not in docs/invariants.md");
+    }
+}
+
 #[test]
 fn drawn_seeds_keep_every_promise() {
     let reports =

@@ -174,7 +174,7 @@ impl Actor for Equivocator {
 }
 
 /// The same statement with another price.
-fn other_price(attestation: &Attestation) -> Option<Attestation> {
+pub(super) fn other_price(attestation: &Attestation) -> Option<Attestation> {
     let raised = attestation.mantissa().checked_add((attestation.mantissa() / 100 * SECOND_PRICE_PERCENT).max(1))?;
     let number = (raised, attestation.expo());
     let (half_width, sources) = (attestation.half_width(), attestation.sources());

@@ -1,20 +1,28 @@
 //! Byzantine actors that speak the real wire format. Each is a number and a name, stands between an honest engine and its peers,
 //! and counts what it did, so that a scenario can tell that its attack took place. (One that merely reports a wrong price needs
 //! no actor: its market does.)
+//!
+//! Behind every actor a real engine greets, publishes and syncs, so that peers really listen to it. What is done in its name and
+//! comes back from peers is kept from the engine: it would stop, since another process seems to use its key.
 
+mod attacks;
+mod claims;
+mod conduct;
 mod equivocator;
-mod scripted;
+mod forgers;
+mod forkers;
+mod kinds;
 
 use std::collections::BTreeSet;
 
-use concurrence_crdt::{Digest, Header, History, LogKey, Op, OpId, Time};
-use concurrence_oracle::Registry;
-use concurrence_protocol::Now;
+use concurrence_crdt::{Digest, Header, History, LogKey, NetworkId, Op, OpId, Reader, SigningKey, Time};
+use concurrence_oracle::{Attestation, BatchDraft, Domain, KIND_PRICE_BATCH, PriceBatch, Registry, Slot, sign};
+use concurrence_protocol::{Frame, Now};
 
 use crate::{dice::Dice, node::Keys};
 
 pub use equivocator::Equivocator;
-use scripted::Scripted;
+pub use kinds::ActorKind;
 
 /// A liar between an engine and its peers. Everything has a default: to pass on what the engine says and is told.
 pub trait Actor {
@@ -24,9 +32,10 @@ pub trait Actor {
         vec![frame.to_vec()]
     }
 
-    /// What the engine is given of a peer's frame; `None` for nothing.
-    fn inbound(&mut self, _: &mut Scene<'_>, _from: usize, frame: &[u8]) -> Option<Vec<u8>> {
-        Some(frame.to_vec())
+    /// What the engine is given of a peer's frame; `None` for nothing. Unless an actor says otherwise all of it, but what would
+    /// tell the engine of operations that it did not write.
+    fn inbound(&mut self, scene: &mut Scene<'_>, _from: usize, frame: &[u8]) -> Option<Vec<u8>> {
+        scene.without_own(frame)
     }
 
     /// Frames of its own, and to whom; asked for every [`TICK_MS`].
@@ -40,8 +49,6 @@ pub trait Actor {
 
 /// What an actor sees.
 pub struct Scene<'a> {
-    /// Its node.
-    pub(crate) me: usize,
     /// Its keys: with them it signs what it likes.
     pub(crate) keys: &'a Keys,
     pub(crate) registry: &'a Registry,
@@ -50,6 +57,8 @@ pub struct Scene<'a> {
     pub(crate) peers: &'a [usize],
     /// Those that get the second story, where there are two.
     pub(crate) victims: &'a BTreeSet<usize>,
+    /// Other nodes with an actor of the same kind: whom it colludes with.
+    pub(crate) fellows: &'a BTreeSet<usize>,
     /// What the engine behind it has admitted.
     pub(crate) history: &'a History,
     pub(crate) dice: &'a mut Dice,
@@ -61,116 +70,138 @@ pub const TICK_MS: u64 = 1_000;
 /// The receiver that stands for a broadcast as such.
 pub const NOBODY: usize = usize::MAX;
 
-/// All actors. Numbers and attacks are listed in `docs/invariants.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ActorKind {
-    /// B1: signs different histories for different peers.
-    Equivocator,
-    /// B2: tells its operations to half of the others only.
-    Withholder,
-    /// B3: writes far more in a minute than its quota.
-    Flooder,
-    /// B4: declares the time an hour ahead.
-    FutureDater,
-    /// B5: declares ever earlier minutes along one log.
-    PastDater,
-    /// B6: writes operations whose predecessors never were.
-    GhostRefs,
-    /// B7: claims logs a million long, and a digest that nobody has.
-    LyingFrontier,
-    /// B8: repeats what it heard long ago.
-    StaleReplayer,
-    /// B9: never answers.
-    SlowLoris,
-    /// B10: asks for everything, again and again.
-    Amplifier,
-    /// B11: hands on what it heard with a bit flipped.
-    Corrupter,
-    /// B12: is no member, and signs with new keys without end.
-    SybilJoiner,
-    /// B13: uses the greatest numbers there are as positions and times.
-    Overflower,
-    /// B14: writes price operations that carry no batch.
-    BadPayload,
-    /// B15: writes in the name of others with its own key.
-    Forger,
-}
+/// A kind of operation that nobody knows: stored and relayed, and no view reads it.
+pub(crate) const UNKNOWN_KIND: u16 = 999;
 
-impl ActorKind {
-    /// Every actor.
-    pub const ALL: &'static [Self] = &[
-        Self::Equivocator,
-        Self::Withholder,
-        Self::Flooder,
-        Self::FutureDater,
-        Self::PastDater,
-        Self::GhostRefs,
-        Self::LyingFrontier,
-        Self::StaleReplayer,
-        Self::SlowLoris,
-        Self::Amplifier,
-        Self::Corrupter,
-        Self::SybilJoiner,
-        Self::Overflower,
-        Self::BadPayload,
-        Self::Forger,
-    ];
-
-    /// Its number and name, as scenario files write it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Equivocator => "b01-equivocator",
-            Self::Withholder => "b02-withholder",
-            Self::Flooder => "b03-flooder",
-            Self::FutureDater => "b04-future-dater",
-            Self::PastDater => "b05-past-dater",
-            Self::GhostRefs => "b06-ghost-refs",
-            Self::LyingFrontier => "b07-lying-frontier",
-            Self::StaleReplayer => "b08-stale-replayer",
-            Self::SlowLoris => "b09-slow-loris",
-            Self::Amplifier => "b10-amplifier",
-            Self::Corrupter => "b11-corrupter",
-            Self::SybilJoiner => "b12-sybil-joiner",
-            Self::Overflower => "b13-overflower",
-            Self::BadPayload => "b14-bad-payload",
-            Self::Forger => "b15-forger",
-        }
-    }
-
-    /// Whether its node is no member: its keys are in no registry.
-    pub const fn is_stranger(self) -> bool {
-        matches!(self, Self::SybilJoiner)
-    }
-
-    /// An actor at its start.
-    pub(crate) fn made(self, keys: &Keys, registry: &Registry) -> Box<dyn Actor> {
-        match self {
-            Self::Equivocator => Box::new(Equivocator::new(keys.author, keys.evm.clone(), registry.clone())),
-            other => Box::new(Scripted::new(other)),
-        }
-    }
-}
+/// Logs of an author that the engine behind an actor does not use as long as its first one takes operations.
+const SPARE_LOGS: [u8; 3] = [1, 2, 3];
 
 impl Scene<'_> {
-    /// An operation of this actor's key at any position, as only a Byzantine node makes it.
-    pub(crate) fn op(&self, (log, seq, prev): (u8, u64, OpId), declared: Time, kind: u16, payload: &[u8]) -> Op {
-        let log = LogKey { author: self.keys.author_key(), index: log };
-        forged(&self.keys.author, self.registry, (log, seq, prev), declared, kind, payload)
+    fn network(&self) -> NetworkId {
+        self.registry.network_id()
     }
+
+    fn log(&self, index: u8) -> LogKey {
+        LogKey { author: self.keys.author_key(), index }
+    }
+
+    /// A header of this actor's key at any position, as only a Byzantine node makes it.
+    fn header(&self, (log, seq, prev): (u8, u64, OpId), declared: Time, kind: u16) -> Header {
+        header(self.registry, (self.log(log), seq, prev), declared, kind)
+    }
+
+    /// An operation under any header.
+    fn op(&self, position: (u8, u64, OpId), declared: Time, kind: u16, payload: &[u8]) -> Op {
+        Op::sign(self.header(position, declared, kind), payload, &self.keys.author)
+    }
+
+    /// The payload of a price operation with any attestations, signed as an oracle does.
+    fn batch(&self, declared: Time, attestations: Vec<Attestation>) -> Option<Vec<u8>> {
+        let (epoch, _) = self.registry.newest();
+        let draft = BatchDraft::new(Slot::of(declared), Digest::from_bytes([0; 32]), attestations).ok()?;
+        let digests = draft.digests(&Domain::of(&self.network()), epoch);
+        let signatures = digests.iter().map(|digest| sign(digest, &self.keys.evm)).collect();
+        Some(draft.signed(signatures).ok()?.encode())
+    }
+
+    /// The operation in a frame of a single one, whoever wrote it.
+    fn op_in(&self, frame: &[u8]) -> Option<Op> {
+        let Ok(Frame::Op(bytes)) = Frame::decode(frame) else { return None };
+        Op::decode(&bytes, self.network()).ok()
+    }
+
+    /// The operation that the engine behind this actor broadcasts.
+    fn own_op(&self, frame: &[u8]) -> Option<Op> {
+        self.op_in(frame).filter(|op| op.header().log.author == self.keys.author_key())
+    }
+
+    /// The same frames for every peer.
+    fn to_all(&self, frames: &[Vec<u8>]) -> Vec<(usize, Vec<u8>)> {
+        self.peers.iter().flat_map(|&peer| frames.iter().map(move |frame| (peer, frame.clone()))).collect()
+    }
+
+    /// A frame without operations of this actor's author and proofs against it.
+    fn without_own(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (own, network) = (self.keys.author_key(), self.network());
+        // A proof names its author in its first header, as an operation does.
+        let is_own = |bytes: &[u8]| {
+            let header = Header::read(&mut Reader::new(bytes), network);
+            header.is_ok_and(|header| header.log.author == own)
+        };
+        match Frame::decode(frame) {
+            Ok(Frame::Op(bytes)) if is_own(&bytes) => None,
+            Ok(Frame::Proof(bytes)) if is_own(&bytes) => None,
+            Ok(Frame::Delta(mut delta)) if delta.ops.iter().any(|op| is_own(op)) || !delta.proofs.is_empty() => {
+                delta.ops.retain(|bytes| !is_own(bytes));
+                delta.proofs.retain(|bytes| !is_own(bytes));
+                Some(Frame::Delta(delta).encode())
+            }
+            _ => Some(frame.to_vec()),
+        }
+    }
+}
+
+/// A chain in a spare log of an actor, which the engine behind it knows nothing of.
+struct Branch {
+    log: u8,
+    ops: Vec<Op>,
+}
+
+impl Branch {
+    const fn new(log: u8) -> Self {
+        Self { log, ops: Vec::new() }
+    }
+
+    /// The next position, and what stands before it.
+    fn end(&self) -> (u8, u64, OpId) {
+        (self.log, self.ops.len() as u64, self.ops.last().map_or(OpId::ZERO, Op::id))
+    }
+
+    /// Signs one more operation.
+    fn grow(&mut self, scene: &Scene<'_>, declared: Time, kind: u16, payload: &[u8]) -> &Op {
+        self.ops.push(scene.op(self.end(), declared, kind, payload));
+        &self.ops[self.ops.len() - 1]
+    }
+
+    /// A chain of many operations that are valid together: as few in each minute as the quota allows, the last one declared at
+    /// `last`.
+    fn grow_to(&mut self, scene: &Scene<'_>, len: u64, last: Time) {
+        for seq in 0..len {
+            let before_ms = (len - 1 - seq) / OPS_A_MINUTE * concurrence_crdt::BUCKET_MS;
+            let declared = Time::from_ms(last.ms().saturating_sub(before_ms));
+            self.grow(scene, declared, UNKNOWN_KIND, &seq.to_be_bytes());
+        }
+    }
+}
+
+/// Operations of a forged chain in one minute: less than the quota.
+const OPS_A_MINUTE: u64 = 200;
+
+/// The attestations in a price operation; none in any other.
+fn attestations_of(op: &Op) -> Vec<Attestation> {
+    let batch = PriceBatch::decode(op.payload()).ok().filter(|_| op.header().kind == KIND_PRICE_BATCH);
+    batch.map_or_else(Vec::new, |batch| batch.attestations().to_vec())
+}
+
+/// A frame of one operation.
+fn op_frame(op: &Op) -> Vec<u8> {
+    Frame::Op(op.bytes().clone()).encode()
+}
+
+fn header(registry: &Registry, (log, seq, prev): (LogKey, u64, OpId), declared: Time, kind: u16) -> Header {
+    let (epoch, _) = registry.newest();
+    let (network, payload_hash) = (registry.network_id(), Digest::from_bytes([0; 32]));
+    Header { network, log, seq, prev, epoch, declared, kind, payload_len: 0, payload_hash, refs: Vec::new() }
 }
 
 /// A signed operation with whatever header is wanted.
 pub(crate) fn forged(
-    key: &concurrence_crdt::SigningKey,
+    key: &SigningKey,
     registry: &Registry,
-    (log, seq, prev): (LogKey, u64, OpId),
+    position: (LogKey, u64, OpId),
     declared: Time,
     kind: u16,
     payload: &[u8],
 ) -> Op {
-    let (epoch, _) = registry.newest();
-    let (network, payload_hash) = (registry.network_id(), Digest::from_bytes([0; 32]));
-    let header =
-        Header { network, log, seq, prev, epoch, declared, kind, payload_len: 0, payload_hash, refs: Vec::new() };
-    Op::sign(header, payload, key)
+    Op::sign(header(registry, position, declared, kind), payload, key)
 }
