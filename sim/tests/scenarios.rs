@@ -1,6 +1,13 @@
 //! Scenarios with a name, and a handful of drawn ones. Longer series: `cargo xtask sim --seeds 0..300`.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use concurrence_crdt::{LogKey, OpId, Time};
 use concurrence_engine::{FindingKind, Halt};
@@ -31,15 +38,23 @@ fn lossy(loss_per_mille: u32) -> LinkConfig {
 /// Every file of `scenarios/`: it says itself what must have happened.
 #[test]
 fn every_scenario_file_holds() {
-    let mut files: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap().collect();
-    files.sort_by_key(|file| file.as_ref().unwrap().path());
-    for file in files {
-        let path = file.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let (about, config) = scenario_from_toml(&name, &fs::read_to_string(&path).unwrap()).unwrap();
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap();
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    let hold = |path: &Path| {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let (about, config) = scenario_from_toml(name, &fs::read_to_string(path).unwrap()).unwrap();
         let report = World::run(config).unwrap_or_else(|failure| panic!("{name}: {failure}"));
-        println!("{name}: {about}: {:?}, {:?}", report.faults, report.refused);
-    }
+        println!("{name}: {about}: {:?}, {:?}, {:?}", report.injected, report.faults, report.refused);
+    };
+    // As many at a time as CI has processors.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            hold(path);
+        }
+    };
+    thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(work))));
 }
 
 /// Whatever lies has a scenario of its name and is described.
