@@ -213,10 +213,11 @@ impl Actor for InvalidParent {
             return scene.to_all(&frames);
         }
         // And the last ones again, the invalid one among them.
-        self.injected += DEPENDENTS;
         let last = self.chain.ops.len() - usize::try_from(DEPENDENTS).unwrap_or(0) - 1;
         let frames: Vec<_> = self.chain.ops[last..].iter().map(op_frame).collect();
-        scene.to_all(&frames)
+        let told = scene.to_some(&frames);
+        self.injected += told.len() as u64;
+        told
     }
 
     fn injected(&self) -> u64 {
@@ -274,9 +275,9 @@ impl Actor for DuplicateStorm {
 
     fn tick(&mut self, scene: &mut Scene<'_>) -> Vec<(usize, Vec<u8>)> {
         let Some(op) = &self.last else { return Vec::new() };
-        let frames = vec![op_frame(op); COPIES];
-        self.injected += (frames.len() * scene.peers.len()) as u64;
-        scene.to_all(&frames)
+        let told = scene.to_some(&vec![op_frame(op); COPIES]);
+        self.injected += told.len() as u64;
+        told
     }
 
     fn injected(&self) -> u64 {

@@ -58,8 +58,9 @@ impl Actor for Flooder {
             let digest = Digest::from_bytes(scene.dice.bytes32());
             frames.push(Frame::Digest { now: scene.now.wall, digest, ops: n }.encode());
         }
-        self.injected += (frames.len() * scene.peers.len()) as u64;
-        scene.to_all(&frames)
+        let told = scene.to_some(&frames);
+        self.injected += told.len() as u64;
+        told
     }
 
     fn injected(&self) -> u64 {
@@ -206,8 +207,9 @@ impl Actor for Amplifier {
         let known = scene.history.logs().map(|(_, tail)| tail.head).next().unwrap_or(OpId::ZERO);
         let fetch = Frame::Fetch(known).encode();
         let frames: Vec<_> = (0..QUESTIONS).flat_map(|_| [pull.clone(), fetch.clone()]).collect();
-        self.injected += (frames.len() * scene.peers.len()) as u64;
-        scene.to_all(&frames)
+        let told = scene.to_some(&frames);
+        self.injected += told.len() as u64;
+        told
     }
 
     fn injected(&self) -> u64 {

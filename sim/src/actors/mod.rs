@@ -67,6 +67,15 @@ pub struct Scene<'a> {
 /// How often actors may say something of their own, in milliseconds.
 pub const TICK_MS: u64 = 1_000;
 
+/// How long an actor that floods does so without a pause, in milliseconds: several bans of a member.
+const LOUD_MS: u64 = 40_000;
+
+/// How often it begins anew, in milliseconds: thrice in a drawn run of ten minutes.
+const LOUD_EVERY_MS: u64 = 240_000;
+
+/// Peers that are flooded at a time. When they have banned it, the next ones are.
+const LOUD_PEERS_MAX: usize = 6;
+
 /// The receiver that stands for a broadcast as such.
 pub const NOBODY: usize = usize::MAX;
 
@@ -118,6 +127,15 @@ impl Scene<'_> {
     /// The same frames for every peer.
     fn to_all(&self, frames: &[Vec<u8>]) -> Vec<(usize, Vec<u8>)> {
         self.peers.iter().flat_map(|&peer| frames.iter().map(move |frame| (peer, frame.clone()))).collect()
+    }
+
+    /// The same frames for some peers, while this actor is loud: what floods the simulated network floods the simulator too.
+    fn to_some(&self, frames: &[Vec<u8>]) -> Vec<(usize, Vec<u8>)> {
+        if self.now.mono_ms % LOUD_EVERY_MS >= LOUD_MS {
+            return Vec::new();
+        }
+        let peers = self.peers.iter().take(LOUD_PEERS_MAX);
+        peers.flat_map(|&peer| frames.iter().map(move |frame| (peer, frame.clone()))).collect()
     }
 
     /// A frame without operations of this actor's author and proofs against it.
