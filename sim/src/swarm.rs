@@ -44,7 +44,7 @@ impl ScenarioConfig {
             config.draw_ends(&mut dice);
         }
         if dice.chance(500) {
-            config.draw_disks(&mut dice);
+            config.draw_disks(&mut dice, is_cut);
         }
         if dice.chance(250) && !is_cut {
             config.draw_losses(&mut dice);
@@ -127,13 +127,16 @@ impl ScenarioConfig {
         }
     }
 
-    fn draw_disks(&mut self, dice: &mut Dice) {
+    /// Where rows rotted and the process then ends, the store is given up: a loss of what was confirmed, and not promised to go well
+    /// while its peers cannot tell one another what only one of them has heard. So nothing rots where there are partitions.
+    fn draw_disks(&mut self, dice: &mut Dice, is_cut: bool) {
         for _ in 0..dice.between(1, 4) {
             let Some(node) = self.honest_node(dice) else { continue };
             let at_ms = dice.between(5_000, self.duration_ms);
             let calls = dice.between(0, 30);
             match dice.below(3) {
                 0 => self.faults.push((at_ms, Fault::BreakDisk(node, calls))),
+                2 if is_cut => self.faults.push((at_ms, Fault::BreakDisk(node, calls))),
                 1 => self.faults.push((at_ms, Fault::FillDisk(node, calls))),
                 _ => {
                     (0..dice.between(1, 5)).for_each(|n| self.faults.push((at_ms + n, Fault::Rot(node))));
