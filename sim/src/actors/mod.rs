@@ -68,13 +68,13 @@ pub struct Scene<'a> {
 pub const TICK_MS: u64 = 1_000;
 
 /// How long an actor that floods does so without a pause, in milliseconds: several bans of a member.
-const LOUD_MS: u64 = 40_000;
+const LOUD_MS: u64 = 30_000;
 
-/// How often it begins anew, in milliseconds: thrice in a drawn run of ten minutes.
-const LOUD_EVERY_MS: u64 = 240_000;
+/// How often it begins anew, in milliseconds: twice in a drawn run of ten minutes.
+const LOUD_EVERY_MS: u64 = 360_000;
 
 /// Peers that are flooded at a time. When they have banned it, the next ones are.
-const LOUD_PEERS_MAX: usize = 6;
+const LOUD_PEERS_MAX: usize = 4;
 
 /// The receiver that stands for a broadcast as such.
 pub const NOBODY: usize = usize::MAX;
