@@ -126,8 +126,8 @@ impl World {
         Ok(())
     }
 
-    /// SYNC-3, NODE-1: only authors of which honest nodes saw two operations at one position are forked, nobody honest among them;
-    /// where a key ran twice and both wrote, it is.
+    /// SYNC-3, NODE-1: only authors of which honest nodes saw two operations at one position, or a proof, are forked, nobody honest
+    /// among them; where a key ran twice and both wrote, it is.
     pub fn check_forks(&self) -> Result<(), Violation> {
         let seen = Reference::new(&self.evidence.ops, self.registry.network_id()).forked;
         let misused = self.misused();
@@ -137,7 +137,8 @@ impl World {
             let proven: BTreeSet<_> = engine.replica().history().forked().map(|proof| proof.author()).collect();
             let innocent: Vec<_> = proven.intersection(&honest).filter(|author| !misused.contains(author)).collect();
             hold(innocent.is_empty(), "NODE-1", || format!("node {node} has a proof against honest {innocent:?}"))?;
-            let unseen: Vec<_> = proven.difference(&seen).collect();
+            let unseen: Vec<_> =
+                proven.difference(&seen).filter(|author| !self.evidence.proven.contains(author)).collect();
             hold(unseen.is_empty(), "SYNC-3", || format!("node {node} convicted {unseen:?} of what nobody saw"))?;
             let missed: Vec<_> = misused.intersection(&seen).filter(|author| !proven.contains(author)).collect();
             hold(missed.is_empty(), "SYNC-3", || format!("node {node} has no proof against {missed:?}"))?;

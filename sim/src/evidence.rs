@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId};
+use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId, Reader, SignedHeader};
 use concurrence_protocol::Frame;
 
 /// Operations and frames as they were on the wire, and how often each fault really happened.
@@ -13,6 +13,9 @@ use concurrence_protocol::Frame;
 pub(crate) struct Evidence {
     /// Every operation that reached an honest node, its signature verified.
     pub(crate) ops: BTreeMap<OpId, Arc<[u8]>>,
+    /// Authors against whom a proof reached an honest node: two different headers of one position, both signatures verified. What a
+    /// liar heard, and told in a proof only, is in no operation here.
+    pub(crate) proven: BTreeSet<AuthorKey>,
     /// Hashes of encoded operations that were looked at already: each is verified once, not at each of its receivers.
     seen: BTreeSet<[u8; 32]>,
     /// Operations of honest authors that were sent.
@@ -73,14 +76,16 @@ impl Evidence {
         }
     }
 
-    /// A frame reaches an honest node that listens to its sender: whatever operations it carries are in the world.
+    /// A frame reaches an honest node that listens to its sender: whatever operations and proofs it carries are in the world.
     pub(crate) fn heard_frame(&mut self, bytes: &[u8], network: NetworkId) {
-        let ops = match Frame::decode(bytes) {
-            Ok(Frame::Op(op)) => vec![op],
-            Ok(Frame::Delta(delta)) => delta.ops,
+        let (ops, proofs) = match Frame::decode(bytes) {
+            Ok(Frame::Op(op)) => (vec![op], Vec::new()),
+            Ok(Frame::Proof(proof)) => (Vec::new(), vec![proof]),
+            Ok(Frame::Delta(delta)) => (delta.ops, delta.proofs),
             _ => return,
         };
         ops.iter().for_each(|op| self.heard_op(op, network));
+        self.proven.extend(proofs.iter().filter_map(|proof| forked_by(proof, network)));
     }
 
     fn heard_op(&mut self, bytes: &Arc<[u8]>, network: NetworkId) {
@@ -108,6 +113,15 @@ impl Evidence {
     pub(crate) fn refusal(&mut self, reason: &'static str) {
         *self.refused.entry(reason).or_default() += 1;
     }
+}
+
+/// Whom a proof convicts, if it does.
+fn forked_by(proof: &[u8], network: NetworkId) -> Option<AuthorKey> {
+    let mut reader = Reader::new(proof);
+    let (a, b) = (SignedHeader::read(&mut reader, network).ok()?, SignedHeader::read(&mut reader, network).ok()?);
+    let is_one_position = (a.header().log, a.header().seq) == (b.header().log, b.header().seq) && a.id() != b.id();
+    let author = a.header().log.author;
+    (is_one_position && a.verify().is_ok() && b.verify().is_ok()).then_some(author)
 }
 
 impl Traffic {
