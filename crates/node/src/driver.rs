@@ -157,11 +157,9 @@ impl Driver {
 
     fn net(&mut self, now: Now, event: NetEvent) {
         let Some(event) = self.transport.arrived(event) else { return };
-        if let Some(id) = event.peer() {
-            let number = self.peers.number(id);
-            if let Some(known) = self.peers.known_mut(number) {
-                known.last_seen = Some(now.wall);
-            }
+        let number = event.peer().and_then(|id| self.peers.find(id));
+        if let Some(known) = number.and_then(|number| self.peers.known_mut(number)) {
+            known.last_seen = Some(now.wall);
         }
         let input = match event {
             NetEvent::Connected(id) => {
@@ -178,13 +176,12 @@ impl Driver {
                 id: MessageId(id.0),
                 bytes: message.to_vec(),
             },
-            NetEvent::Refused { peer, reason } => {
+            NetEvent::Refused { reason, .. } => {
                 self.scribe.refused_connection(&reason);
-                warn!(peer = peer.map(|p| p.to_string()), %reason, "connection refused");
-                let known = peer.map(|id| self.peers.number(id)).and_then(|number| self.peers.known(number));
-                if known.is_none_or(|known| known.author.is_none()) {
-                    return;
-                }
+                let known = number.and_then(|number| self.peers.known(number));
+                // Strangers can cause this at will, and would fill the log; the transport names those that an operator must put right.
+                let Some(known) = known.filter(|known| known.author.is_some()) else { return };
+                warn!(peer = %known.id, name = known.name, %reason, "connection refused");
                 protocol::Input::TurnedAway
             }
         };

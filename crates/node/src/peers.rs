@@ -49,6 +49,11 @@ impl Peers {
         }
     }
 
+    /// The number of a peer that has one. Strangers, who can have any number of ids, are given none.
+    pub(crate) fn find(&self, id: PeerId) -> Option<Peer> {
+        self.numbers.get(&id).copied()
+    }
+
     /// The peer of a number.
     pub(crate) fn known(&self, peer: Peer) -> Option<&Known> {
         self.known.get(peer.0 as usize)
@@ -74,5 +79,22 @@ impl Peers {
         self.numbers.insert(id, number);
         self.known.push(Known { id, name, author, is_connected: false, last_seen: None });
         number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stranger can come with a new peer id each time: looking for them must not make them known (SYNC-4).
+    #[test]
+    fn strangers_are_given_no_number() {
+        let mut peers = Peers { numbers: BTreeMap::new(), known: Vec::new() };
+        let observer = PeerId::random();
+        peers.number(observer);
+        for _ in 0..1_000 {
+            assert_eq!(peers.find(PeerId::random()), None);
+        }
+        assert_eq!((peers.find(observer), peers.all().count()), (Some(Peer(0)), 1));
     }
 }
