@@ -11,7 +11,7 @@ use bytes::Bytes;
 use concurrence_api::Snapshot;
 use concurrence_crdt::{AuthorKey, Time};
 use concurrence_engine::{Engine, Event, Halt, Input, Output, SignRequest, Signed};
-use concurrence_net::NetEvent;
+use concurrence_net::{NetEvent, RefusalReason};
 use concurrence_oracle::{Quote, SourceId};
 use concurrence_protocol::{self as protocol, MessageId, Now, StoreRequest, Verdict, Write};
 use concurrence_store::{Sidecar, SidecarError, Store, StoreError, serve_all};
@@ -176,6 +176,14 @@ impl Driver {
                 id: MessageId(id.0),
                 bytes: message.to_vec(),
             },
+            NetEvent::Refused {
+                reason: reason @ (RefusalReason::Malformed(_) | RefusalReason::FrameTooLarge { .. }),
+                ..
+            } => {
+                self.scribe.refused_connection(&reason);
+                let Some(number) = number else { return };
+                protocol::Input::Malformed(number)
+            }
             NetEvent::Refused { reason, .. } => {
                 self.scribe.refused_connection(&reason);
                 let known = number.and_then(|number| self.peers.known(number));
@@ -252,13 +260,18 @@ impl Driver {
                 };
                 self.engine.handle(self.clock.now(), Input::Signed(signed));
             }
+            Output::Ban(peer, ban) => self.ban(peer, ban),
             Output::Event(event) => self.event(&event),
-            Output::Ban(peer, ban) => {
-                let name = self.peers.known(peer).map(|known| known.id.to_string());
-                warn!(peer = name, fault = ban.fault.name(), for_ms = ban.for_ms, "peer banned");
-            }
             Output::Store(_) | Output::Halt(_) => {} // taken by the caller
         }
+    }
+
+    fn ban(&mut self, peer: protocol::Peer, ban: protocol::Ban) {
+        let Some(id) = self.peers.known(peer).map(|known| known.id) else { return };
+        let seconds = ban.for_ms / 1_000;
+        warn!(peer = %id, fault = ban.fault.name(), seconds, "peer banned");
+        self.scribe.banned(ban);
+        self.transport.ban(id, Duration::from_millis(ban.for_ms));
     }
 
     fn event(&mut self, event: &Event) {

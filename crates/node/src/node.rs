@@ -315,6 +315,7 @@ fn net_config(config: &Resolved, keys: &Keys, registry: &Registry, peers: &Peers
         listen: config.listen.clone(),
         dial: config.dial.clone(),
         admitted: peers.ids(),
+        guests: peers.guests(),
         broadcast: match config.broadcast {
             BroadcastSection::Gossipsub => Broadcast::Gossipsub,
             BroadcastSection::FullMesh => Broadcast::FullMesh,

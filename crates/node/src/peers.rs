@@ -74,6 +74,11 @@ impl Peers {
         self.numbers.keys().copied().collect()
     }
 
+    /// Ids of those that are no members.
+    pub(crate) fn guests(&self) -> BTreeSet<PeerId> {
+        self.known.iter().filter(|known| known.author.is_none()).map(|known| known.id).collect()
+    }
+
     fn add(&mut self, id: PeerId, name: String, author: Option<AuthorKey>) -> Peer {
         let number = Peer(u32::try_from(self.known.len()).unwrap_or(u32::MAX));
         self.numbers.insert(id, number);

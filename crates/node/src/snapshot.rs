@@ -13,7 +13,7 @@ use concurrence_oracle::{
     Attestation, EvmSignature, Feed, KIND_PRICE_BATCH, LeftOut, Observation, Price, PriceBatch, PriceGroup, Shortfall,
     Slot, SourceId, Status, Verdict,
 };
-use concurrence_protocol::{CannotAppend, Now};
+use concurrence_protocol::{Ban, CannotAppend, Now};
 use concurrence_sources::{BreakerState, Source};
 use concurrence_store::Store;
 
@@ -87,9 +87,16 @@ impl Scribe {
         let word = match reason {
             RefusalReason::NotAdmitted => "not_admitted",
             RefusalReason::OtherNetwork { .. } => "other_network",
+            RefusalReason::Banned => "banned",
+            RefusalReason::ConnectionLimit(_) => "connection_limit",
+            RefusalReason::Malformed(_) | RefusalReason::FrameTooLarge { .. } => "malformed",
             _ => "connection",
         };
         count(&mut self.counters.refusals, word);
+    }
+
+    pub(crate) fn banned(&mut self, ban: Ban) {
+        count(&mut self.counters.bans, ban.fault.name());
     }
 
     pub(crate) fn dropped_frame(&mut self, _busy: &Busy) {
@@ -162,7 +169,7 @@ impl Scribe {
             oracles: oracle_views(engine, now.wall),
             anomalies: engine.view().findings().take(dto::ANOMALIES_MAX).map(|f| Arc::new(anomaly_view(f))).collect(),
             frontier: frontier_view(engine),
-            peers: peer_views(engine, peers),
+            peers: peer_views(engine, peers, now.mono_ms),
             readiness,
             sources: self.sources.iter().map(|(id, source)| self.source_view(*id, source)).collect(),
             counters,
@@ -415,11 +422,12 @@ fn frontier_view(engine: &mut Engine) -> dto::FrontierView {
     dto::FrontierView { digest, logs: logs.collect(), forked, ops: history.ops() }
 }
 
-fn peer_views(engine: &mut Engine, peers: &Peers) -> Vec<dto::PeerView> {
+fn peer_views(engine: &mut Engine, peers: &Peers, mono_ms: u64) -> Vec<dto::PeerView> {
     let digest = engine.digest();
     let sessions: BTreeMap<_, _> = engine.replica().peers().collect();
     let views = peers.all().map(|(number, known)| {
         let session = sessions.get(&number);
+        let account = engine.replica().account(number);
         dto::PeerView {
             peer: known.id.to_string(),
             name: known.name.clone(),
@@ -429,6 +437,8 @@ fn peer_views(engine: &mut Engine, peers: &Peers) -> Vec<dto::PeerView> {
             clock_offset_ms: session.and_then(|s| s.clock_offset_ms),
             in_sync: session.is_some_and(|s| s.digest == Some(digest)),
             last_seen_ms: known.last_seen.map(Time::ms),
+            score: account.and_then(|a| u32::try_from(a.score(mono_ms)).ok()).unwrap_or(0),
+            banned_ms: account.map_or(0, |a| a.banned_ms(mono_ms)),
         }
     });
     views.collect()

@@ -1,6 +1,6 @@
 //! The seam between the driver and the network.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use concurrence_net::{Busy, MessageId, Net, NetEvent, PeerId, Verdict};
@@ -16,6 +16,8 @@ pub trait Transport: Send + 'static {
     fn report(&mut self, id: MessageId, verdict: Verdict);
     /// Admits these peers and no others.
     fn set_admitted(&mut self, peers: BTreeSet<PeerId>);
+    /// Keeps a peer disconnected for a time.
+    fn ban(&mut self, peer: PeerId, time: Duration);
     /// Looks at what arrives before the node does.
     fn arrived(&mut self, event: NetEvent) -> Option<NetEvent> {
         Some(event)
@@ -37,5 +39,9 @@ impl Transport for Net {
 
     fn set_admitted(&mut self, peers: BTreeSet<PeerId>) {
         Self::set_admitted(self, peers);
+    }
+
+    fn ban(&mut self, peer: PeerId, time: Duration) {
+        Self::ban(self, peer, time);
     }
 }

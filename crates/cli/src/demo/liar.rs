@@ -1,6 +1,7 @@
 //! The equivocator's network: between an honest node and real sockets, with the simulator's actor in the middle.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use concurrence_node::{
@@ -47,6 +48,10 @@ impl Transport for TwoFaced {
 
     fn set_admitted(&mut self, peers: BTreeSet<PeerId>) {
         self.net.set_admitted(peers);
+    }
+
+    fn ban(&mut self, peer: PeerId, time: Duration) {
+        self.net.ban(peer, time);
     }
 
     /// What would tell the node behind that it is found out is kept from it.

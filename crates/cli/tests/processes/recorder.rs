@@ -62,6 +62,7 @@ impl Recorder {
             listen: parse_listen("127.0.0.1:0").unwrap(),
             dial: vec![parse_peer(&addr).unwrap()],
             admitted: BTreeSet::from([node]),
+            guests: BTreeSet::new(),
             broadcast: Broadcast::Gossipsub,
             limits: Limits { max_frame_bytes: FRAME_LEN_MAX, ..Limits::default() },
         })

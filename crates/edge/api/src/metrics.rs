@@ -145,6 +145,10 @@ impl Scrape {
         page.gauge("oracle_gossip_peers", "Peers connected.", count(connected))?;
         let in_sync = snapshot.peers.iter().filter(|peer| peer.connected && peer.in_sync).count();
         page.gauge("oracle_gossip_peers_in_sync", "Connected peers that hold what this node holds.", count(in_sync))?;
+        let banned = snapshot.peers.iter().filter(|peer| peer.banned_ms > 0).count();
+        page.gauge("oracle_peers_banned", "Peers banned now.", count(banned))?;
+        let worst = snapshot.peers.iter().map(|peer| peer.score).max().unwrap_or(0);
+        page.gauge("oracle_peer_score_max", "Misconduct of the worst peer, in points; 1000 is a ban.", worst.into())?;
         let forks = snapshot.frontier.forked.len() as u64;
         page.counter("oracle_forks_detected", "Authors proven to have signed two histories.", forks)?;
         page.gauge("oracle_frontier_ops", "Operations admitted in all logs.", snapshot.frontier.ops as f64)
@@ -155,6 +159,7 @@ impl Scrape {
         page.by_word("oracle_attestations", "Ticks of this node by result.", "result", &counters.attestations)?;
         page.by_word("oracle_ops", "Operations taken in by outcome.", "outcome", &counters.ops)?;
         page.by_word("oracle_refusals", "Operations, frames and requests refused.", "reason", &counters.refusals)?;
+        page.by_word("oracle_peer_bans", "Peers banned, by the last fault.", "fault", &counters.bans)?;
         page.by_word("oracle_anomalies", "Anomalies seen.", "kind", &counters.anomalies)?;
         page.counter("oracle_gossip_merges", "Times that a peer's operations changed the state.", counters.merges)?;
         page.gauge("oracle_store_ops", "Operations stored.", counters.store_ops as f64)?;

@@ -385,6 +385,10 @@ pub struct PeerView {
     pub in_sync: bool,
     /// When it last answered.
     pub last_seen_ms: Option<u64>,
+    /// Points of misconduct that are not forgotten; a thousand are a ban.
+    pub score: u32,
+    /// For how long it is still banned; 0 if it is not.
+    pub banned_ms: u64,
 }
 
 /// May this node be counted on.
@@ -448,6 +452,8 @@ pub struct Counters {
     pub ops: BTreeMap<String, u64>,
     /// Operations, frames and requests refused, by reason.
     pub refusals: BTreeMap<String, u64>,
+    /// Bans of peers, by the fault that was one too many.
+    pub bans: BTreeMap<String, u64>,
     /// Anomalies seen, by kind.
     pub anomalies: BTreeMap<String, u64>,
     /// Times that a peer's operations changed the state.

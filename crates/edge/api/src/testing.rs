@@ -219,6 +219,8 @@ fn peer(i: u64) -> PeerView {
         clock_offset_ms: (i != 4).then_some(-7),
         in_sync: i != 4,
         last_seen_ms: Some(EXAMPLE_MS - 400),
+        score: if i == 4 { 0 } else { 20 },
+        banned_ms: if i == 4 { 30_000 } else { 0 },
     }
 }
 

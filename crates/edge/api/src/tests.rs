@@ -303,6 +303,8 @@ async fn metrics_have_the_promised_names() {
         r#"oracle_refusals_total{reason="bad_signature"} 3"#,
         r#"oracle_anomalies_total{kind="outlier"} 10"#,
         "oracle_gossip_peers 5.0",
+        "oracle_peers_banned 1.0",
+        "oracle_peer_score_max 20.0",
         "oracle_gossip_merges_total 66",
         "oracle_forks_detected_total 1",
         "oracle_clock_skew_seconds -0.012",

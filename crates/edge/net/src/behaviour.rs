@@ -1,7 +1,7 @@
 //! What libp2p is configured to.
 
 use std::collections::{BTreeSet, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libp2p::allow_block_list::{self, AllowedPeers};
 use libp2p::connection_limits::{self, ConnectionLimits};
@@ -15,7 +15,9 @@ use libp2p_gossipsub as gossipsub;
 use crate::codec::FrameCodec;
 use crate::config::{Broadcast, NetConfig, NetError};
 use crate::dial_guard::DialGuard;
+use crate::doors::Doors;
 use crate::event::MessageId;
+use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::protocols::Protocols;
 
@@ -24,6 +26,7 @@ use crate::protocols::Protocols;
 pub(crate) struct Behaviour {
     pub(crate) dial_guard: DialGuard,
     pub(crate) allowed: allow_block_list::Behaviour<AllowedPeers>,
+    pub(crate) gate: Gate,
     pub(crate) connection_limits: connection_limits::Behaviour,
     pub(crate) ping: ping::Behaviour,
     pub(crate) identify: identify::Behaviour,
@@ -57,7 +60,7 @@ pub(crate) fn swarm(config: &NetConfig, protocols: &Protocols) -> Result<Swarm<B
         .with_quic_config(|quic| quic_config(quic, &limits))
         .with_dns()
         .map_err(NetError::Dns)?
-        .with_behaviour(|key| behaviour(key, config.broadcast, &limits, protocols))
+        .with_behaviour(|key| behaviour(key, config, protocols))
         .map_err(|error| build(error.to_string()))?
         .with_swarm_config(|swarm| {
             swarm.with_idle_connection_timeout(KEPT_OPEN).with_max_negotiating_inbound_streams(limits.streams)
@@ -85,10 +88,10 @@ pub(crate) fn admit(behaviour: &mut Behaviour, before: &BTreeSet<PeerId>, now: &
 
 fn behaviour(
     key: &Keypair,
-    broadcast: Broadcast,
-    limits: &Limits,
+    config: &NetConfig,
     protocols: &Protocols,
 ) -> Result<Behaviour, Box<dyn std::error::Error + Send + Sync>> {
+    let limits = &config.limits;
     let connections = ConnectionLimits::default()
         .with_max_pending_incoming(Some(limits.pending_incoming))
         .with_max_established_incoming(Some(limits.established_incoming))
@@ -102,13 +105,14 @@ fn behaviour(
     let frames = request_response::Config::default()
         .with_request_timeout(limits.request_timeout)
         .with_max_concurrent_streams(limits.concurrent_requests);
-    let gossip = match broadcast {
+    let gossip = match config.broadcast {
         Broadcast::FullMesh => None,
         Broadcast::Gossipsub => Some(gossip(limits, protocols)?),
     };
     Ok(Behaviour {
         dial_guard: DialGuard::default(),
         allowed: allow_block_list::Behaviour::default(),
+        gate: Gate(Doors::new(limits, config.guests.clone(), Instant::now())),
         connection_limits: connection_limits::Behaviour::new(connections),
         ping: ping::Behaviour::new(ping),
         identify: identify::Behaviour::new(identify),
@@ -143,8 +147,45 @@ fn gossip(limits: &Limits, protocols: &Protocols) -> Result<Gossip, Box<dyn std:
         max_subscriptions_per_request: SUBSCRIPTIONS_PER_REQUEST,
     };
     let mut gossip = Gossip::new_with_subscription_filter(gossipsub::MessageAuthenticity::Anonymous, config, filter)?;
+    gossip.with_peer_score(score_params(&topic), score_thresholds())?;
     gossip.subscribe(&topic)?;
     Ok(gossip)
+}
+
+/// Of gossipsub's scores only two say something here. All our peers are explicit peers, which are never in the mesh, so that what is
+/// counted of a mesh stays at zero; oracles may share a host, and a slow peer may have a bad link. What is left are rejected messages
+/// and broken rules of the protocol. The layer above bans for the former, sooner; this holds while it is busy.
+fn score_params(topic: &gossipsub::IdentTopic) -> gossipsub::PeerScoreParams {
+    let topic_params = gossipsub::TopicScoreParams {
+        topic_weight: 1.0,
+        time_in_mesh_weight: 0.0,
+        first_message_deliveries_weight: 0.0,
+        mesh_message_deliveries_weight: 0.0,
+        mesh_failure_penalty_weight: 0.0,
+        invalid_message_deliveries_weight: -1.0,
+        invalid_message_deliveries_decay: SCORE_DECAY,
+        ..Default::default()
+    };
+    gossipsub::PeerScoreParams {
+        topics: [(topic.hash(), topic_params)].into(),
+        app_specific_weight: 0.0,
+        ip_colocation_factor_weight: 0.0,
+        behaviour_penalty_weight: -1.0,
+        behaviour_penalty_threshold: 6.0,
+        behaviour_penalty_decay: SCORE_DECAY,
+        slow_peer_weight: 0.0,
+        ..Default::default()
+    }
+}
+
+/// The score of a peer is minus the square of its rejected messages. Below minus 400, which are twenty at once, nothing of it is read.
+fn score_thresholds() -> gossipsub::PeerScoreThresholds {
+    gossipsub::PeerScoreThresholds {
+        gossip_threshold: -100.0,
+        publish_threshold: -200.0,
+        graylist_threshold: -400.0,
+        ..Default::default()
+    }
 }
 
 fn quic_config(mut quic: quic::Config, limits: &Limits) -> quic::Config {
@@ -171,5 +212,7 @@ fn agent() -> Result<String, getrandom::Error> {
 const KEPT_OPEN: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// How long a gossip message may wait in a peer's send queue. 5 s: as long as gossipsub remembers a message for forwarding.
 const GOSSIP_QUEUE_TIME: Duration = Duration::from_secs(5);
+/// What is left of a count in gossipsub's score after a second: half of it after seven.
+const SCORE_DECAY: f64 = 0.9;
 /// Subscriptions in one gossip message. 4: an honest peer sends one, and resubscribing may add a few.
 const SUBSCRIPTIONS_PER_REQUEST: usize = 4;

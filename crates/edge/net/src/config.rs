@@ -23,6 +23,9 @@ pub struct NetConfig {
     pub dial: Vec<PeerAddr>,
     /// The peers that may be connected; everyone else is refused.
     pub admitted: BTreeSet<PeerId>,
+    /// Those of them that are no members: all together have [`Limits::guest_connections`], so that they never take the room
+    /// that members need.
+    pub guests: BTreeSet<PeerId>,
     /// How broadcast messages travel. All nodes of a network use the same.
     pub broadcast: Broadcast,
     /// Every bound.

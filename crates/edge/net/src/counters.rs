@@ -33,6 +33,10 @@ pub struct Counters {
     pub busy: u64,
     /// Refusals: peer not admitted.
     pub refused_not_admitted: u64,
+    /// Bans begun.
+    pub bans: u64,
+    /// Refusals: peer banned.
+    pub refused_banned: u64,
     /// Refusals: connection limit.
     pub refused_connection_limit: u64,
     /// Refusals: other network.
@@ -69,7 +73,9 @@ pub(crate) enum Counter {
     DialFailures,
     Sessions,
     Busy,
+    Bans,
     NotAdmitted,
+    Banned,
     ConnectionLimit,
     OtherNetwork,
     UnsupportedProtocol,
@@ -96,6 +102,7 @@ impl CounterCells {
     pub(crate) fn refused(&self, reason: &RefusalReason) {
         let counter = match reason {
             RefusalReason::NotAdmitted => Counter::NotAdmitted,
+            RefusalReason::Banned => Counter::Banned,
             RefusalReason::ConnectionLimit(_) => Counter::ConnectionLimit,
             RefusalReason::OtherNetwork { .. } => Counter::OtherNetwork,
             RefusalReason::UnsupportedProtocol { .. } => Counter::UnsupportedProtocol,
@@ -125,6 +132,8 @@ impl CounterCells {
             sessions: at(Counter::Sessions),
             busy: at(Counter::Busy),
             refused_not_admitted: at(Counter::NotAdmitted),
+            bans: at(Counter::Bans),
+            refused_banned: at(Counter::Banned),
             refused_connection_limit: at(Counter::ConnectionLimit),
             refused_other_network: at(Counter::OtherNetwork),
             refused_unsupported_protocol: at(Counter::UnsupportedProtocol),

@@ -213,6 +213,33 @@ mod tests {
         assert_eq!(dialer.take_due(now + YIELD_TO_PEER), vec![(peer, vec![at(peer, 1).addr])]);
     }
 
+    /// Fifty peers that are not there, or that take connections and drop them: no more than 22 dials a minute for each, once patience
+    /// has run out, and never two at once.
+    #[test]
+    fn redials_are_no_storm() {
+        for is_flapping in [false, true] {
+            let (local, started) = (PeerId::random(), Instant::now());
+            let mut dialer = Dialer::new(local, &Limits::default());
+            for port in 1..=50 {
+                dialer.add(at(PeerId::random(), port), true, false, started);
+            }
+            let mut dials = [0; 3];
+            while let Some(due) = dialer.next_due().filter(|due| *due < started + Duration::from_secs(180)) {
+                for (peer, _) in dialer.take_due(due) {
+                    dials[usize::try_from((due - started).as_secs() / 60).unwrap()] += 1;
+                    if is_flapping {
+                        dialer.connected(peer);
+                        dialer.disconnected(peer, false, due);
+                    } else {
+                        dialer.failed(peer, due);
+                    }
+                }
+            }
+            assert!(dials[0] <= 50 * 24 && dials[1..].iter().all(|&n| n <= 50 * 22), "{dials:?}");
+            assert!(dials.iter().all(|&n| n >= 50 * 12), "a healed link is found soon: {dials:?}");
+        }
+    }
+
     #[test]
     fn addresses_are_bounded_and_unique() {
         let (mut dialer, peer, now) = setup();

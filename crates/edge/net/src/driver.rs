@@ -1,6 +1,6 @@
 //! The task that owns the swarm: it carries orders and frames out, and what happens in.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,20 @@ use libp2p_gossipsub as gossipsub;
 use tokio::sync::mpsc;
 
 use crate::addr::PeerAddr;
+use crate::bans::Bans;
 use crate::behaviour::{self, Behaviour, BehaviourEvent};
 use crate::codec::{Answer, Request};
 use crate::config::{Broadcast, NetConfig, NetError};
 use crate::counters::Counter;
 use crate::delivery::Delivery;
 use crate::dialer::Dialer;
+use crate::doors::Shut;
 use crate::event::{MessageId, NetEvent, RefusalReason, Verdict};
 use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Orders};
 use crate::protocols::Protocols;
 use crate::sessions::{Joined, Overdue, Sessions};
+use crate::verdicts::Verdicts;
 
 /// The swarm and everything known about its peers.
 pub(crate) struct Driver {
@@ -34,15 +37,15 @@ pub(crate) struct Driver {
     events: mpsc::Sender<NetEvent>,
     protocols: Protocols,
     limits: Limits,
+    /// Who may be connected now: the admitted without the banned.
     admitted: BTreeSet<PeerId>,
+    bans: Bans,
     sessions: Sessions,
     dialer: Dialer,
     delivery: Delivery<ResponseChannel<Answer>>,
     /// The one request in flight to each peer.
     in_flight: BTreeMap<PeerId, (OutboundRequestId, usize)>,
-    /// Who handed us each gossip message that awaits a verdict, and the order in which they came.
-    gossip_sources: BTreeMap<MessageId, PeerId>,
-    gossip_order: VecDeque<MessageId>,
+    verdicts: Verdicts,
     /// Listeners that did not report an address yet.
     unbound: Vec<(ListenerId, Multiaddr)>,
 }
@@ -62,8 +65,8 @@ impl Driver {
             delivery: Delivery::new(limits.notice_queue),
             admitted: BTreeSet::new(),
             in_flight: BTreeMap::new(),
-            gossip_sources: BTreeMap::new(),
-            gossip_order: VecDeque::new(),
+            bans: Bans::default(),
+            verdicts: Verdicts::new(limits.pending_verdicts),
             unbound: Vec::new(),
             swarm,
             mailbox,
@@ -71,7 +74,8 @@ impl Driver {
             protocols,
             limits,
         };
-        driver.admit(config.admitted);
+        driver.bans.order(config.admitted);
+        driver.admit();
         config.dial.into_iter().for_each(|addr| driver.add_dial(addr));
         Ok(driver)
     }
@@ -107,6 +111,9 @@ impl Driver {
                 break;
             }
             self.carry_out(orders);
+            if self.bans.end(Instant::now()) {
+                self.admit();
+            }
             self.close_overdue();
             self.dial_due();
             self.send_batches();
@@ -126,20 +133,31 @@ impl Driver {
     }
 
     fn next_wake(&self) -> Instant {
-        let due = [self.dialer.next_due(), self.sessions.next_deadline()];
+        let due = [self.dialer.next_due(), self.sessions.next_deadline(), self.bans.next_end()];
         due.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + IDLE_WAKE)
     }
 
     fn carry_out(&mut self, orders: Orders) {
+        let is_news = orders.admitted.is_some() || !orders.bans.is_empty();
         if let Some(admitted) = orders.admitted {
-            self.admit(admitted);
+            self.bans.order(admitted);
+        }
+        for (peer, time) in orders.bans {
+            tracing::info!(%peer, ?time, "peer is banned");
+            self.mailbox.counters.add(Counter::Bans, 1);
+            self.bans.ban(peer, time, Instant::now());
+        }
+        if is_news {
+            self.admit();
         }
         orders.dial.into_iter().for_each(|addr| self.add_dial(addr));
         orders.publish.into_iter().for_each(|message| self.publish(message));
         orders.verdicts.into_iter().for_each(|(id, verdict)| self.judge(id, verdict));
     }
 
-    fn admit(&mut self, mut admitted: BTreeSet<PeerId>) {
+    /// Closes whoever is not, or no longer, to be connected, and dials whoever is.
+    fn admit(&mut self) {
+        let mut admitted = self.bans.admitted();
         admitted.remove(self.swarm.local_peer_id());
         behaviour::admit(self.swarm.behaviour_mut(), &self.admitted, &admitted);
         for peer in self.admitted.difference(&admitted) {
@@ -159,6 +177,7 @@ impl Driver {
         let shown = target.to_string();
         let (admitted, connected) = (self.admitted.contains(&target.peer), self.sessions.is_connected(target.peer));
         self.swarm.behaviour_mut().dial_guard.allow(target.addr.clone());
+        self.swarm.behaviour_mut().gate.0.know(&target.addr, Instant::now());
         if !self.dialer.add(target, admitted, connected, Instant::now()) {
             tracing::warn!(addr = %shown, "too many addresses to dial, this one is not used");
         }
@@ -402,7 +421,7 @@ impl Driver {
         self.mailbox.counters.add(Counter::GossipIn, 1);
         self.mailbox.counters.add(Counter::BytesIn, data.len());
         let id = <[u8; 32]>::try_from(gossip_id.0.as_slice()).map_or_else(|_| MessageId::of(&data), MessageId);
-        self.remember_source(id, peer);
+        self.verdicts.remember(id, peer);
         let (len, cap) = (data.len(), self.limits.max_broadcast_bytes);
         if len > cap {
             self.refused(Some(peer), RefusalReason::FrameTooLarge { claimed: len as u64, cap: cap as u64 });
@@ -420,19 +439,8 @@ impl Driver {
         self.judge(id, Verdict::Ignore);
     }
 
-    fn remember_source(&mut self, id: MessageId, peer: PeerId) {
-        if self.gossip_sources.insert(id, peer).is_none() {
-            self.gossip_order.push_back(id);
-        }
-        if self.gossip_order.len() > self.limits.pending_verdicts
-            && let Some(oldest) = self.gossip_order.pop_front()
-        {
-            self.gossip_sources.remove(&oldest);
-        }
-    }
-
     fn judge(&mut self, id: MessageId, verdict: Verdict) {
-        let Some(source) = self.gossip_sources.get(&id).copied() else { return };
+        let Some(source) = self.verdicts.source(&id) else { return };
         let acceptance = match verdict {
             Verdict::Accept => gossipsub::MessageAcceptance::Accept,
             Verdict::Ignore => gossipsub::MessageAcceptance::Ignore,
@@ -460,6 +468,9 @@ impl Driver {
     fn on_incoming_error(&mut self, peer: Option<PeerId>, error: ListenError) {
         match error {
             ListenError::Denied { cause } => match denial(cause) {
+                Some(_) if peer.is_some_and(|peer| self.bans.is_banned(&peer)) => {
+                    self.refused(peer, RefusalReason::Banned);
+                }
                 Some(reason) => self.refused(peer, reason),
                 None => tracing::debug!(?peer, "incoming connection denied"),
             },
@@ -524,6 +535,10 @@ impl Driver {
 fn denial(cause: ConnectionDenied) -> Option<RefusalReason> {
     let cause = match cause.downcast::<allow_block_list::NotAllowed>() {
         Ok(_) => return Some(RefusalReason::NotAdmitted),
+        Err(cause) => cause,
+    };
+    let cause = match cause.downcast::<Shut>() {
+        Ok(shut) => return Some(RefusalReason::ConnectionLimit(shut.to_string())),
         Err(cause) => cause,
     };
     let exceeded = cause.downcast::<connection_limits::Exceeded>().ok()?;

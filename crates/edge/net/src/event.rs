@@ -112,6 +112,9 @@ pub enum RefusalReason {
     /// The peer is not in the admitted set.
     #[error("the peer is not admitted")]
     NotAdmitted,
+    /// The peer is banned for a time ([`crate::Net::ban`]).
+    #[error("the peer is banned for a time")]
+    Banned,
     /// A connection limit was reached.
     #[error("a connection limit was reached: {0}")]
     ConnectionLimit(String),

@@ -4,6 +4,8 @@
 //!
 //! * **Who.** Only peers of the admitted set get a connection, in either direction; [`Net::set_admitted`] replaces
 //!   the set and closes every connection outside it. Only configured addresses are dialled: there is no discovery.
+//!   [`Net::ban`] takes a peer out of the set for a time. Handshakes are let in by where they come from, so that strangers
+//!   use up no room that members need, and guests (observers) have room of their own.
 //! * **Directed frames** ([`Net::send`]) arrive in order. A session runs from [`NetEvent::Connected`] to
 //!   [`NetEvent::Disconnected`]; within it a frame is lost only when the peer refuses it, and that is reported. What is
 //!   queued when a session ends is dropped: the layer above starts anew with the next session.
@@ -14,10 +16,11 @@
 //!   slows its senders. Every bound is a field of [`Limits`].
 //!
 //! Code map: `net` is the handle, `driver` the task that owns the swarm. Between them `mailbox` (outwards) and
-//! `delivery` (inwards). `sessions` and `dialer` decide who is connected and who is dialled next; both are told the
-//! time. `codec` holds the bytes of a request, `behaviour` what libp2p is configured to, `addr` how addresses are written.
+//! `delivery` (inwards). `sessions`, `dialer`, `doors` and `bans` decide who is connected, who is dialled next, who is let in
+//! and who is kept away; all are told the time. `codec` holds the bytes of a request, `behaviour` what libp2p is configured to, `addr` how addresses are written.
 
 mod addr;
+mod bans;
 mod behaviour;
 mod codec;
 mod config;
@@ -25,13 +28,16 @@ mod counters;
 mod delivery;
 mod dial_guard;
 mod dialer;
+mod doors;
 mod driver;
 mod event;
+mod gate;
 mod limits;
 mod mailbox;
 mod net;
 mod protocols;
 mod sessions;
+mod verdicts;
 
 pub use addr::{AddrError, PeerAddr, parse_listen, parse_peer};
 pub use config::{Broadcast, NetConfig, NetError};

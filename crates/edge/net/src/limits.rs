@@ -39,8 +39,16 @@ pub struct Limits {
     pub redial_max: Duration,
     /// Incoming connections still in their handshake. 64: a stranger costs one handshake, no more than 64 at once.
     pub pending_incoming: u32,
+    /// Of these, from all hosts together where no member is known to be. 24: 40 are left for members whatever strangers do.
+    pub pending_strangers: u32,
+    /// Of these, from one such host. 8: a stranger's handshake that hangs takes 5 s; a member that moved still gets in.
+    pub pending_other_host: u32,
+    /// From one host of members. 32: a member's host that is taken over leaves room for another, and all of a network of 30 may run on one.
+    pub pending_known_host: u32,
     /// Incoming connections established. 256: two for each of 128 peers.
     pub established_incoming: u32,
+    /// Of these, with guests. 64: the rest is enough for 64 members with their three.
+    pub guest_connections: u32,
     /// Connections with one peer. 3: two when both sides dial at once, and one more so that a peer that restarted is not
     /// locked out by its own dead ones.
     pub per_peer: u32,
@@ -70,7 +78,11 @@ impl Default for Limits {
             redial_min: Duration::from_millis(250),
             redial_max: Duration::from_secs(5),
             pending_incoming: 64,
+            pending_strangers: 24,
+            pending_other_host: 8,
+            pending_known_host: 32,
             established_incoming: 256,
+            guest_connections: 64,
             per_peer: 3,
             streams: 32,
             concurrent_requests: 4,

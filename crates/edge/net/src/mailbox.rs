@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use libp2p::{Multiaddr, PeerId};
@@ -37,6 +38,8 @@ struct Mail {
 pub(crate) struct Orders {
     /// The newest admitted set, if it changed: only the last one matters.
     pub(crate) admitted: Option<BTreeSet<PeerId>>,
+    /// Peers to keep away, and for how long: the newest order for each.
+    pub(crate) bans: BTreeMap<PeerId, Duration>,
     /// Addresses to dial from now on.
     pub(crate) dial: Vec<PeerAddr>,
     /// Messages to publish by gossipsub.
@@ -111,6 +114,11 @@ impl Mailbox {
 
     pub(crate) fn set_admitted(&self, peers: BTreeSet<PeerId>) {
         self.lock().orders.admitted = Some(peers);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn ban(&self, peer: PeerId, time: Duration) {
+        self.lock().orders.bans.insert(peer, time);
         self.wake.notify_one();
     }
 

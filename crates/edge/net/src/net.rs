@@ -73,6 +73,11 @@ impl Net {
         self.mailbox.set_admitted(peers);
     }
 
+    /// Keeps an admitted peer away for a time: its connections are closed, it is refused and not dialled until then.
+    pub fn ban(&self, peer: PeerId, time: Duration) {
+        self.mailbox.ban(peer, time);
+    }
+
     /// Adds an address to dial, while and whenever its peer is admitted and not connected.
     pub fn add_dial(&self, addr: PeerAddr) {
         self.mailbox.add_dial(addr);

@@ -218,6 +218,24 @@ pub async fn a_restarted_peer_begins_a_new_session(kind: Kind) {
     }
 }
 
+/// NET-2: cut off at once, refused while it lasts whoever dials, and back soon after.
+pub async fn a_banned_peer_is_kept_away_for_its_time(kind: Kind) {
+    let mut nodes = connected(kind, some(3)).await;
+    let (banned, other, time) = (nodes[1].peer, nodes[2].peer, Duration::from_secs(3));
+    let began = std::time::Instant::now();
+    nodes[0].net.ban(banned, time);
+    until("the banned is cut off", &mut nodes, |nodes| !nodes[0].connected.contains(&banned)).await;
+    until("it knocks, and is refused by name", &mut nodes, |nodes| {
+        nodes[0].was_refused(banned, |reason| *reason == RefusalReason::Banned)
+    })
+    .await;
+    assert_eq!(nodes[0].net.send(banned, numbered(0, 8)), Err(Busy::NotConnected));
+    assert!(nodes[0].connected.contains(&other) && nodes[1].connected.contains(&other), "nobody else is touched");
+    until("it is back", &mut nodes, all_connected).await;
+    assert!(began.elapsed() >= time, "too early");
+    assert_eq!((nodes[0].net.counters().bans, nodes[0].sessions[&other]), (1, 1));
+}
+
 pub async fn shutdown_is_quick_and_seen(kind: Kind) {
     let mut nodes = connected(kind, some(3)).await;
     let mut leaver = nodes.remove(0);

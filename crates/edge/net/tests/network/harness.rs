@@ -48,12 +48,13 @@ pub struct Setup {
     pub network: &'static str,
     pub listen: Option<String>,
     pub limits: Limits,
+    pub guests: BTreeSet<PeerId>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let keypair = Keypair::generate_ed25519();
-        Self { keypair, network: NETWORK, listen: None, limits: Limits::default() }
+        Self { keypair, network: NETWORK, listen: None, limits: Limits::default(), guests: BTreeSet::new() }
     }
 }
 
@@ -70,6 +71,7 @@ impl Node {
             listen: parse_listen(&setup.listen.unwrap_or_else(|| any_port.to_owned())).unwrap(),
             dial: vec![],
             admitted: BTreeSet::new(),
+            guests: setup.guests,
             broadcast: kind.broadcast,
             limits: setup.limits,
         };

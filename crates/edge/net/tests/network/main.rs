@@ -33,5 +33,6 @@ in_every_kind![
     another_network_is_refused_by_name,
     a_peer_that_does_not_read_makes_its_sender_busy,
     a_restarted_peer_begins_a_new_session,
+    a_banned_peer_is_kept_away_for_its_time,
     shutdown_is_quick_and_seen,
 ];

@@ -1,14 +1,16 @@
 //! What needs to be shown once, in one kind of network.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use concurrence_net::{
-    Broadcast, Limits, Net, NetConfig, NetError, PeerAddr, RefusalReason, identity::Keypair, parse_listen,
+    Broadcast, Limits, Multiaddr, Net, NetConfig, NetError, PeerAddr, RefusalReason, identity::Keypair, parse_listen,
 };
+use libp2p::multiaddr::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::harness::{Kind, NETWORK, Node, PATIENCE, Setup, Transport, connected, numbered, some, until};
 
@@ -22,6 +24,7 @@ fn config(listen: &str) -> NetConfig {
         listen: parse_listen(listen).unwrap(),
         dial: vec![],
         admitted: [].into(),
+        guests: [].into(),
         broadcast: Broadcast::FullMesh,
         limits: Limits::default(),
     }
@@ -185,5 +188,75 @@ impl Cable {
             }
         });
         Self { port, is_cut }
+    }
+}
+
+/// NET-1: half-open connections from hosts of no member fill the room of strangers and no other: a member that comes meanwhile gets in.
+#[tokio::test]
+async fn a_flood_of_half_open_connections_keeps_no_member_out() {
+    let setup = || Setup { listen: Some("127.0.0.1:0".to_owned()), ..Setup::default() };
+    let mut nodes = connected(MESH, vec![setup(), setup()]).await;
+    let door: SocketAddr = socket_of(&nodes[0].net.listen_addrs());
+    let mut held = Vec::new();
+    for n in 0..400u16 {
+        let socket = TcpSocket::new_v4().unwrap();
+        let host = if n < 100 { [127, 0, 0, 2] } else { [127, 0, 1, (n % 200) as u8 + 1] };
+        socket.bind((host, 0).into()).unwrap();
+        // One that the queue of the listener does not take any more is as good.
+        if let Ok(Ok(open)) = tokio::time::timeout(PATIENCE / 50, socket.connect(door)).await {
+            held.push(open);
+        }
+    }
+    let late = Node::start(MESH, setup()).await;
+    nodes.push(late);
+    for node in &nodes {
+        node.admit(&nodes);
+    }
+    // It alone dials: node 0 must let it in.
+    let addr = nodes[0].addr();
+    nodes[2].net.add_dial(addr);
+    let late = nodes[2].peer;
+    until("the late member is connected", &mut nodes, |nodes| nodes[0].connected.contains(&late)).await;
+    let refused = nodes[0].net.counters().refused_connection_limit;
+    assert!(refused >= 200, "{refused} of {} connections were refused", held.len());
+    assert!(nodes[0].connected.contains(&nodes[1].peer), "who was there stayed");
+}
+
+fn socket_of(addrs: &[Multiaddr]) -> SocketAddr {
+    let parts = addrs.iter().map(|addr| addr.iter().collect::<Vec<_>>());
+    let tcp = parts.filter_map(|parts| match parts[..] {
+        [Protocol::Ip4(ip), Protocol::Tcp(port)] => Some(SocketAddr::from((ip, port))),
+        _ => None,
+    });
+    tcp.into_iter().next().unwrap()
+}
+
+/// Eclipse: however many observers there are, members get their connections, whoever dials.
+#[tokio::test]
+async fn observers_never_use_up_the_room_of_members() {
+    for broadcast in [MESH, GOSSIP] {
+        let limits = Limits { established_incoming: 6, guest_connections: 2, ..Limits::default() };
+        let mut nodes = Vec::new();
+        for _ in 0..8 {
+            nodes.push(Node::start(broadcast, Setup::default()).await);
+        }
+        let guests = nodes[..6].iter().map(|node| node.peer).collect();
+        let middle = Node::start(broadcast, Setup { limits, guests, ..Setup::default() }).await;
+        nodes.push(middle);
+        nodes.iter().for_each(|node| node.admit(&nodes));
+        let addr = nodes[8].addr();
+        nodes[..6].iter().for_each(|node| node.net.add_dial(addr.clone()));
+        until("observers have all the room there is for them", &mut nodes, |nodes| {
+            nodes[8].connected.len() == 2 && nodes[8].net.counters().refused_connection_limit >= 4
+        })
+        .await;
+        // One member dials, the other is dialled.
+        nodes[6].net.add_dial(addr);
+        let called = nodes[7].addr();
+        nodes[8].net.add_dial(called);
+        let members = [nodes[6].peer, nodes[7].peer];
+        until("members are connected", &mut nodes, |nodes| members.iter().all(|m| nodes[8].connected.contains(m)))
+            .await;
+        assert_eq!(nodes[8].connected.len(), 4);
     }
 }
