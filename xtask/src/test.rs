@@ -14,6 +14,7 @@ use crate::{
 /// Runs the tests of all crates, the independent decoder over the golden vectors, then the contracts' tests, and prints what each took.
 pub fn test(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
     let mut parts = Parts::default();
+    parts.run("crates: tools", None, || install_network_tools(runner, limit));
     parts.run("crates", None, || runner.run(runner.cargo().args(["test", "--workspace", "--no-fail-fast"]), limit));
     parts.run("vectors: decoder", None, || decode_vectors(runner, limit));
     parts.run("contracts: tools", None, || install_contract_tools(runner, limit));
@@ -48,6 +49,15 @@ fn install_contract_tools(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
     // The binaries are in the packages themselves: no install script is needed, so none is run.
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
     runner.run(runner.command("npm").current_dir(contracts(runner)).args(arguments), limit)
+}
+
+/// What makes hosts of their own for the tests of processes: they fail without it, and without root.
+fn install_network_tools(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
+    let is_there = |program| runner.command(program).arg("-V").output().is_ok_and(|output| output.status.success());
+    if is_there("ip") && is_there("nft") {
+        return Ok(());
+    }
+    install(runner, limit, "tests make network namespaces and faults between them", &["iproute2", "nftables"])
 }
 
 /// Installs packages of Debian. Whoever may not, or has no Debian, is told what is needed and why.

@@ -2,11 +2,14 @@
 
 mod flood;
 mod harness;
+mod intruder;
+mod lab;
 mod proxy;
 mod recorder;
 
 mod four_nodes;
 mod guide;
 mod kills;
+mod namespaces;
 mod one_key_twice;
 mod refusals;
