@@ -243,6 +243,7 @@ fn counters() -> Counters {
         attestations: words(&[("published", 12), ("too_few_sources", 1)]),
         ops: words(&[("admitted", 78), ("duplicate", 30)]),
         refusals: words(&[("bad_signature", 3)]),
+        bans: words(&[("flood", 2)]),
         anomalies: words(&[("fork", 1), ("outlier", 10)]),
         merges: 66,
         store_ops: 91,

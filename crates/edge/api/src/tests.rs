@@ -301,6 +301,7 @@ async fn metrics_have_the_promised_names() {
         r#"oracle_attestations_total{result="published"} 12"#,
         r#"oracle_ops_total{outcome="admitted"} 78"#,
         r#"oracle_refusals_total{reason="bad_signature"} 3"#,
+        r#"oracle_peer_bans_total{fault="flood"} 2"#,
         r#"oracle_anomalies_total{kind="outlier"} 10"#,
         "oracle_gossip_peers 5.0",
         "oracle_peers_banned 1.0",
