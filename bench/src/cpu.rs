@@ -45,7 +45,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 }
 
 /// `CLOCK_PROCESS_CPUTIME_ID`.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = u64::try_from(time.tv_sec).expect("processor time is not negative");
     let nanoseconds = u32::try_from(time.tv_nsec).expect("below 1e9");

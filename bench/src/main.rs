@@ -1,11 +1,13 @@
 //! Benchmarks. Each row measures the project's own code beside the raw library under it, in the same run and by processor time,
-//! so that a row says what we add and not how fast the machine is. What the rows mean is in `README.md`.
+//! so that a row says what we add and not how fast the machine is. `spread` measures whole networks beside the theoretical least.
+//! What the rows mean is in `README.md`.
 
 mod cpu;
 mod disk;
 mod intake;
 mod machine;
 mod material;
+mod network;
 mod report;
 mod signatures;
 mod sync;
@@ -13,13 +15,15 @@ mod views;
 
 use std::error::Error;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::{machine::Machine, report::Report};
 
 /// Measures intake, storage, synchronisation and views beside the raw libraries.
 #[derive(Parser)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Task>,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -28,11 +32,19 @@ struct Cli {
     quick: bool,
 }
 
+#[derive(Subcommand)]
+enum Task {
+    Spread(network::Spread),
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
+    if let Some(Task::Spread(spread)) = &cli.command {
+        return spread.run();
+    }
     let machine = Machine::here(cli.quick);
     let rows = if cli.quick { Effort::QUICK } else { Effort::FULL }.rows()?;
-    let report = Report { machine, rows };
+    let report = Report { machine, beside: "raw", rows };
     if cli.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -125,7 +137,7 @@ mod tests {
     /// Each row checks by itself that the work was done; how fast is not tested.
     #[test]
     fn every_row_can_be_measured_and_printed() {
-        let report = Report { machine: Machine::here(true), rows: Effort::TINY.rows().unwrap() };
+        let report = Report { machine: Machine::here(true), beside: "raw", rows: Effort::TINY.rows().unwrap() };
         let (table, json) = (report.to_string(), serde_json::to_value(&report).unwrap());
         let rows = json["rows"].as_array().unwrap();
         assert!(rows.len() >= 14);

@@ -65,6 +65,10 @@ impl Cast {
         self.keys.iter().map(AuthorKey::of)
     }
 
+    pub(crate) fn keys(&self) -> impl Iterator<Item = SigningKey> {
+        self.keys.iter().copied()
+    }
+
     pub(crate) fn writers(&self) -> Vec<Writer> {
         self.keys.iter().map(Writer::new).collect()
     }

@@ -10,6 +10,8 @@ use crate::{cpu::Pair, machine::Machine};
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
+    /// What stands beside ours: `raw`, the library under it, or `least`, what nothing can be below.
+    pub(crate) beside: &'static str,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -20,7 +22,7 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// How fast, or how much, ours is: the median of all rounds.
     pub(crate) ours: Quantity,
-    /// The same of the library under it, in the same rounds.
+    /// The same of the library under it, in the same rounds; or the least that is possible.
     pub(crate) raw: Option<Quantity>,
     /// Ours in units of raw.
     pub(crate) ratio: Option<Spread>,
@@ -82,6 +84,19 @@ impl Row {
         self
     }
 
+    /// Aims at at most `most` of ours.
+    pub(crate) fn aiming_at_most(mut self, most: f64) -> Self {
+        let what = format!("<= {} {}", Figure(most), self.ours.unit);
+        self.aim = Some(Aim { what, is_met: self.ours.value <= most });
+        self
+    }
+
+    /// Puts the least that is possible beside ours.
+    pub(crate) fn beside(mut self, least: f64) -> Self {
+        self.raw = Some(Quantity { value: least, unit: self.ours.unit });
+        self
+    }
+
     /// Adds to the note.
     pub(crate) fn noting(mut self, note: impl AsRef<str>) -> Self {
         if !self.note.is_empty() {
@@ -110,7 +125,7 @@ impl fmt::Display for Report {
     /// A Markdown table, aligned, so that it reads well in a terminal and in the README alike; then the notes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.machine)?;
-        let heads = ["row", "ours", "raw", "ratio (least to greatest)", "aim", ""].map(str::to_owned);
+        let heads = ["row", "ours", self.beside, "ratio (least to greatest)", "aim", ""].map(str::to_owned);
         let mut lines = vec![heads];
         lines.extend(self.rows.iter().map(Row::cells));
         let mut widths = [0; COLUMNS];
