@@ -196,18 +196,22 @@ impl Measured {
     pub(super) fn rows(&self) -> Vec<Row> {
         let (nodes, how, ops) = (self.nodes, name(self.broadcast), self.all_ms.len() as f64);
         let (p50, p99) = (percentile(&self.all_ms, 50), percentile(&self.all_ms, 99));
+        let idle_cpu = self.idle.cpu.as_secs_f64() / self.idle.time.as_secs_f64() * self.writing.time.as_secs_f64();
+        let cpu = (self.writing.cpu.as_secs_f64() - idle_cpu) / (ops * nodes as f64);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let each = format!(
-            "{ops} operations of {OP_LEN} bytes; at any one other node: p50 {:.2} ms, p99 {:.2} ms; worst at the last node {:.2} ms",
+            "{ops} operations of {OP_LEN} bytes, {} frames lost; at any one other node: p50 {:.2} ms, p99 {:.2} ms; worst at the \
+             last node {:.2} ms; all nodes together need {:.1} ms of this machine's {cores} cores for one",
+            self.writing.lost,
             percentile(&self.each_ms, 50),
             percentile(&self.each_ms, 99),
             self.all_ms[self.all_ms.len() - 1],
+            cpu * nodes as f64 * 1e3,
         );
         let copies = ops * (nodes - 1) as f64;
         let wire = self.writing.bytes as f64 / (copies * OP_LEN as f64);
         let at_rest = self.idle.bytes as f64 / self.idle.time.as_secs_f64() * self.writing.time.as_secs_f64();
         let added = (self.writing.bytes as f64 - at_rest) / (copies * OP_LEN as f64);
-        let idle_cpu = self.idle.cpu.as_secs_f64() / self.idle.time.as_secs_f64() * self.writing.time.as_secs_f64();
-        let cpu = (self.writing.cpu.as_secs_f64() - idle_cpu) / (ops * nodes as f64);
         vec![
             Row::plain(format!("append to all of {nodes} nodes, loopback, {how}, p50"), p50, "ms").beside(0.0),
             Row::plain(format!("append to all of {nodes} nodes, loopback, {how}, p99"), p99, "ms")

@@ -67,7 +67,15 @@ pub(super) fn draw(path: &Path, growth: &[Grown]) -> Result<(), Box<dyn Error>> 
                 (least as f64 * 0.9..most as f64 * 1.1).log_scale(),
                 (low * 0.7..high * 1.4).log_scale(),
             )?;
-        chart.configure_mesh().x_desc("nodes").light_line_style(WHITE).draw()?;
+        let whole = |number: &f64| format!("{number:.0}");
+        chart
+            .configure_mesh()
+            .x_desc("nodes")
+            .x_labels(3)
+            .x_label_formatter(&whole)
+            .y_label_formatter(&whole)
+            .light_line_style(WHITE)
+            .draw()?;
         for (broadcast, colour) in [("full mesh", RGBColor(31, 91, 166)), ("gossipsub", RGBColor(196, 78, 32))] {
             let points = || growth.iter().filter(|g| g.broadcast == broadcast).map(|g| (g.nodes as f64, value(g)));
             let line = chart.draw_series(LineSeries::new(points(), colour.stroke_width(2)))?;
