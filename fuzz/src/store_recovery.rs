@@ -296,8 +296,7 @@ impl World {
         let at = usize::from(c) % wanted.len();
         let mut places = 0;
         self.disk.tamper(|content| {
-            let found = content.windows(wanted.len()).enumerate().filter(|(_, window)| *window == &*wanted);
-            let found: Vec<_> = found.map(|(start, _)| start).collect();
+            let found: Vec<_> = memchr::memmem::find_iter(content, &wanted[..]).collect();
             places = found.len();
             found.into_iter().for_each(|start| content[start + at] ^= 0x10);
         });

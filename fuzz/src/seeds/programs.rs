@@ -6,7 +6,7 @@ use super::Seed;
 use crate::{material::author, steps::program};
 
 pub(super) fn seeds() -> Vec<Seed> {
-    [own_log(), intake(), sync_session(), store_recovery()].concat()
+    [own_log(), intake(), sync_session(), sync_session_with_a_liar(), store_recovery()].concat()
 }
 
 /// `what` of [`crate::own_log`]: 0 append (b: how far it gets), 2 back up, 3 restore, 4 lose the store, 5 lose the sidecar, 6 another key,
@@ -104,6 +104,30 @@ fn sync_session() -> Vec<Seed> {
             &[[2, 0, 0, 0], [2, 1, 0, 0], [0, 0, 0, 1], [7, 0, 0, 0], [8, 0, 20, 0], [7, 0, 0, 0], [8, 0, 20, 0]],
         ),
         seed(
+            "restart-with-appends-under-way",
+            &[
+                [7, 0, 0, 0],
+                [13, 0, 0, 0],
+                [0, 0, 0, 9],
+                [1, 0, 7, 0],
+                [12, 0, 1, 0],
+                [0, 0, 0, 8],
+                [7, 0, 0, 0],
+                [12, 0, 1, 0],
+            ],
+        ),
+        seed(
+            "clocks-apart",
+            &[[8, 0, 255, 1], [8, 0, 255, 1], [8, 0, 255, 1], [0, 0, 0, 1], [0, 1, 0, 1], [7, 0, 0, 0], [12, 0, 0, 0]],
+        ),
+    ]
+}
+
+/// Programs of the same target in which the liar has the word.
+fn sync_session_with_a_liar() -> Vec<Seed> {
+    let seed = |name, steps: &[[u8; 4]]| Seed::new("sync_session", name, program(steps));
+    vec![
+        seed(
             "liar-forks-in-two-places",
             &[[7, 0, 0, 0], [9, 0, 0, 1], [9, 0, 0, 2], [9, 1, 4, 0], [9, 2, 4, 9], [7, 0, 0, 0]],
         ),
@@ -132,14 +156,6 @@ fn sync_session() -> Vec<Seed> {
         seed(
             "liar-tells-wrong-digests",
             &[[10, 0, 0, 0], [10, 1, 0, 1], [8, 0, 20, 0], [10, 0, 4, 0], [10, 0, 5, 1], [10, 0, 6, 3], [10, 0, 8, 1]],
-        ),
-        seed(
-            "restart-with-appends-under-way",
-            &[[7, 0, 0, 0], [13, 0, 0, 0], [0, 0, 0, 9], [12, 0, 1, 0], [0, 0, 0, 9], [7, 0, 0, 0], [12, 0, 1, 0]],
-        ),
-        seed(
-            "clocks-apart",
-            &[[8, 0, 255, 1], [8, 0, 255, 1], [8, 0, 255, 1], [0, 0, 0, 1], [0, 1, 0, 1], [7, 0, 0, 0], [12, 0, 0, 0]],
         ),
     ]
 }
