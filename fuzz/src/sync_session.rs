@@ -25,6 +25,9 @@ const WIRE_FRAMES_MAX: usize = 64;
 /// brought forth (a proof, an operation that waited), and the turns of peers that wait for one another.
 const ROUNDS_MAX: usize = 12;
 
+/// A further round for each operation of the liar: dealt out in turn, each waits at one node for the one before it, which is at another.
+const ROUNDS_PER_LIE: usize = 1;
+
 /// Frames of one round: far above what three nodes have to say, low enough to end when they answer one another for ever.
 const ROUND_FRAMES_MAX: usize = 5_000;
 
@@ -292,7 +295,8 @@ impl World {
 
     /// SYNC-1: equal after a bounded number of rounds.
     fn settle(&mut self) {
-        for _ in 0..ROUNDS_MAX {
+        let rounds_max = ROUNDS_MAX + ROUNDS_PER_LIE * self.liar.ops.len();
+        for _ in 0..rounds_max {
             self.carry();
             let first = self.nodes[0].digest();
             if self.nodes.iter_mut().all(|node| node.digest() == first) {
@@ -301,7 +305,7 @@ impl World {
             self.nodes.iter_mut().for_each(|node| node.wait(SYNC_INTERVAL_MS));
         }
         let frontiers: Vec<_> = self.nodes.iter().map(|node| node.replica.history().frontier()).collect();
-        panic!("SYNC-1: not equal after {ROUNDS_MAX} rounds: {frontiers:#?}");
+        panic!("SYNC-1: not equal after {rounds_max} rounds: {frontiers:#?}");
     }
 
     fn compare(&mut self) {
