@@ -116,6 +116,7 @@ async fn nets(nodes: usize, broadcast: Broadcast) -> Result<Vec<(Net, mpsc::Rece
             listen: parse_listen(&format!("{}:0", Ipv4Addr::LOCALHOST))?,
             dial: Vec::new(),
             admitted: admitted.clone(),
+            guests: BTreeSet::new(),
             broadcast,
             limits: Limits { max_frame_bytes: FRAME_LEN_MAX, ..Limits::default() },
         })
