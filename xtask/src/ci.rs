@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    fuzz,
     parts::Parts,
     runner::{Limit, Runner},
     sim, test, tidy,
@@ -22,8 +23,9 @@ const PARTS: &[Part] = &[
     Part { name: "tidy", budget_min: 1, run: |runner, _| tidy::tidy(runner) },
     Part { name: "clippy", budget_min: 8, run: clippy },
     Part { name: "test", budget_min: 16, run: test::test },
-    Part { name: "sim", budget_min: 8, run: sim::listed },
+    Part { name: "sim", budget_min: 10, run: sim::listed },
     Part { name: "canaries", budget_min: 2, run: sim::canaries },
+    Part { name: "fuzz", budget_min: 6, run: fuzz_bounded },
 ];
 
 /// The whole of CI, in minutes on two cores: longer, and people stop waiting for it.
@@ -49,6 +51,13 @@ fn fmt(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
 
 fn clippy(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
     runner.run(runner.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]), limit)
+}
+
+/// The lints of `fuzz`, which is a workspace of its own, then all its targets. They share a folder, and with it what both build.
+fn fuzz_bounded(runner: &Runner, limit: Limit) -> anyhow::Result<()> {
+    let clippy = ["clippy", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz", "--all-targets"];
+    runner.run(runner.cargo().args(clippy).args(["--", "-D", "warnings"]), limit)?;
+    fuzz::fuzz(runner, &fuzz::Options::default(), limit)
 }
 
 const fn budgets_sum() -> u64 {

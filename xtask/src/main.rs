@@ -28,8 +28,8 @@ struct Cli {
 enum Task {
     /// Install what the tests need and run all of them: every crate's, then the contracts'.
     Test,
-    /// What CI runs: formatting, lints, tidy, tests, the simulator's listed seeds and its canaries, each within a time budget; a table of
-    /// them at the end.
+    /// What CI runs: formatting, lints, tidy, tests, the simulator's listed seeds and its canaries, bounded fuzzing, each within a time
+    /// budget; a table of them at the end.
     Ci,
     /// Run the simulator, optimised: seeds, scenarios, a night of them. `cargo xtask sim --help` lists its options.
     #[command(disable_help_flag = true)]
