@@ -337,20 +337,11 @@ pub(crate) fn sources(exchanges: &[ExchangeSource]) -> anyhow::Result<Vec<(Excha
 pub(crate) fn source(exchange: &ExchangeSource) -> anyhow::Result<Source> {
     let clock: concurrence_sources::Clock = Arc::new(|| concurrence_crdt::Time::from_ms(wall_ms()));
     let venue: Venue = exchange.name.parse().map_err(|_| anyhow::anyhow!("unknown venue {:?}", exchange.name))?;
-    let url = exchange.api_url.clone().unwrap_or_else(|| public_url(venue).to_owned());
+    let url = exchange.api_url.clone().unwrap_or_else(|| venue.public_url().to_owned());
     let budget = exchange.requests_per_minute.map(|per_minute| Budget { per_minute, burst: per_minute.div_ceil(60) });
     let timeout = Duration::from_millis(exchange.timeout_ms);
     let config = SourceConfig { timeout, budget, ..SourceConfig::new(venue, url) };
     Ok(Source::new(config, clock)?)
-}
-
-/// A venue's public market data, from its documentation.
-const fn public_url(venue: Venue) -> &'static str {
-    match venue {
-        Venue::Binance => "https://api.binance.com/api/v3",
-        Venue::Coinbase => "https://api.exchange.coinbase.com",
-        Venue::Kraken => "https://api.kraken.com",
-    }
 }
 
 /// Asks one exchange for its symbols, until the driver is gone.

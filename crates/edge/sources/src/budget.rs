@@ -66,15 +66,7 @@ mod tests {
 
     #[test]
     fn every_channel_can_pay_for_a_request() {
-        use Channel as C;
-        for channel in [
-            C::BinanceTicker24hr,
-            C::BinanceBookTicker,
-            C::BinanceTickerPrice,
-            C::CoinbaseTicker,
-            C::CoinbaseSpot,
-            C::KrakenTicker,
-        ] {
+        for channel in Channel::all() {
             assert!(Pacer::new(channel.budget(), channel.weight()).is_some(), "{channel:?}");
         }
     }

@@ -36,8 +36,8 @@ pub enum FetchError {
         /// How long the source waits.
         wait: Duration,
     },
-    /// Status 451: the venue does not serve this place. The source asks no more until an operator acts.
-    #[error("not served from here (status 451); an operator must choose another address or venue")]
+    /// Status 451, or the venue's own word for it: it does not serve this place. The source asks no more until an operator acts.
+    #[error("not served from here; an operator must choose another address or venue")]
     GeoBlocked,
     /// Nothing was sent: an earlier rate limit, ban or `Retry-After` has not run out.
     #[error("waiting {} s more, as the venue asked", .0.as_secs())]
@@ -136,6 +136,7 @@ impl FetchError {
             Refusal::UnknownSymbol => Self::UnknownSymbol { symbol: symbol.to_owned(), detail },
             Refusal::RateLimit => Self::RateLimited(wait),
             Refusal::Unavailable => Self::Unavailable(detail),
+            Refusal::Location => Self::GeoBlocked,
             Refusal::Other => Self::Status { status, detail },
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use concurrence_oracle::{Price, PriceError};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::{error::Category, value::RawValue};
 
 use crate::{ParseError, ParseErrorKind as Kind};
@@ -21,6 +21,9 @@ pub const DEPTH_MAX: usize = 16;
 /// Most members accepted in one object. The widest answer asked for (Binance `ticker/24hr`) has 21.
 pub const MEMBERS_MAX: usize = 64;
 
+/// Most markets accepted in one message. dYdX, whose first message has them all, lists about three hundred.
+const MARKETS_MAX: usize = 1_024;
+
 /// Longest text accepted for one scalar, in bytes with quotes and escapes; a price's text is at most 64.
 const SCALAR_LEN_MAX: usize = 512;
 
@@ -37,15 +40,26 @@ pub(crate) fn text(body: &[u8]) -> Result<&str, ParseError> {
 impl<'a> Object<'a> {
     /// Reads a text that must be exactly one object.
     pub(crate) fn parse(text: &'a str) -> Result<Self, ParseError> {
-        let object: Self = serde_json::from_str(text).map_err(|error| {
+        Self::parse_bounded(text, MEMBERS_MAX)
+    }
+
+    /// Reads a text that must be exactly one object with a member for every market of a venue.
+    pub(crate) fn parse_markets(text: &'a str) -> Result<Self, ParseError> {
+        Self::parse_bounded(text, MARKETS_MAX)
+    }
+
+    fn parse_bounded(text: &'a str, members_max: usize) -> Result<Self, ParseError> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let members = deserializer.deserialize_map(Members { max: members_max });
+        let members = members.and_then(|members| deserializer.end().map(|()| members)).map_err(|error| {
             let kind = if error.classify() == Category::Data { Kind::Shape } else { Kind::Syntax };
             ParseError::new(kind, error)
         })?;
-        let mut keys: Vec<&str> = object.members.iter().map(|(key, _)| key.as_str()).collect();
+        let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
         keys.sort_unstable();
         match keys.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(ParseError::new(Kind::DuplicateKey, pair[0])),
-            None => Ok(object),
+            None => Ok(Self { members }),
         }
     }
 
@@ -74,6 +88,16 @@ impl<'a> Object<'a> {
         self.get(key).map(|value| amount(value, key)).transpose()
     }
 
+    /// A price member whose venue writes an empty string for none.
+    pub(crate) fn price_or_empty(&self, key: &str) -> Result<Option<Price>, ParseError> {
+        self.get(key).filter(|value| value.get() != "\"\"").map(|value| price(value, key)).transpose()
+    }
+
+    /// A price member that must be present and a JSON number.
+    pub(crate) fn number(&self, key: &str) -> Result<Price, ParseError> {
+        positive(amount_number(self.need(key)?, key)?, key)
+    }
+
     /// A text member that must be present.
     pub(crate) fn string(&self, key: &str) -> Result<String, ParseError> {
         string(self.need(key)?, key)
@@ -82,7 +106,10 @@ impl<'a> Object<'a> {
 
 /// A price: a JSON string holding a decimal number above zero.
 pub(crate) fn price(value: &RawValue, field: &str) -> Result<Price, ParseError> {
-    let price = amount(value, field)?;
+    positive(amount(value, field)?, field)
+}
+
+fn positive(price: Price, field: &str) -> Result<Price, ParseError> {
     if price.is_positive() { Ok(price) } else { Err(ParseError::new(Kind::Zero, field)) }
 }
 
@@ -95,9 +122,28 @@ pub(crate) fn amount(value: &RawValue, field: &str) -> Result<Price, ParseError>
         Some(b'-' | b'0'..=b'9') => return Err(refuse(Kind::NotText)),
         _ => return Err(refuse(Kind::Shape)),
     }
-    let text = string(value, field)?;
-    let amount = Price::parse(&text).map_err(|error| refuse(kind_of(error, &text)))?;
+    decimal(&string(value, field)?, field)
+}
+
+/// An amount where the venue sends JSON numbers (Kraken's WebSocket): read from the number's text, never through floating point.
+pub(crate) fn amount_number(value: &RawValue, field: &str) -> Result<Price, ParseError> {
+    let raw = value.get();
+    match raw.as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => decimal(raw, field),
+        Some(b'n') => Err(ParseError::new(Kind::Null, format_args!("{field} is null"))),
+        _ => Err(ParseError::new(Kind::Shape, format_args!("{field} is {raw}, not a number"))),
+    }
+}
+
+fn decimal(text: &str, field: &str) -> Result<Price, ParseError> {
+    let refuse = |kind| ParseError::new(kind, format_args!("{field} is {text:?}"));
+    let amount = Price::parse(text).map_err(|error| refuse(kind_of(error, text)))?;
     if text.starts_with('-') { Err(refuse(Kind::Negative)) } else { Ok(amount) }
+}
+
+/// A JSON number that counts something, such as a message's place.
+pub(crate) fn count(value: &RawValue) -> Option<u64> {
+    value.get().parse().ok()
 }
 
 /// A JSON string of bounded length.
@@ -109,6 +155,16 @@ pub(crate) fn string(value: &RawValue, field: &str) -> Result<String, ParseError
     serde_json::from_str(raw).map_err(|_| ParseError::new(Kind::Shape, format_args!("{field} is {raw}, not a string")))
 }
 
+/// A body that must be exactly one object.
+pub(crate) fn object(body: &[u8]) -> Result<Object<'_>, ParseError> {
+    Object::parse(text(body)?)
+}
+
+/// The elements of a JSON array of objects.
+pub(crate) fn objects<'a>(value: &'a RawValue, field: &str) -> Result<Vec<Object<'a>>, ParseError> {
+    array(value, field)?.into_iter().map(|item| Object::parse(item.get())).collect()
+}
+
 /// The elements of a JSON array, unparsed.
 pub(crate) fn array<'a>(value: &'a RawValue, field: &str) -> Result<Vec<&'a RawValue>, ParseError> {
     let items: Vec<&RawValue> = serde_json::from_str(value.get())
@@ -117,6 +173,15 @@ pub(crate) fn array<'a>(value: &'a RawValue, field: &str) -> Result<Vec<&'a RawV
         return Err(ParseError::new(Kind::Shape, format_args!("{field} has {} elements", items.len())));
     }
     Ok(items)
+}
+
+/// Both sides of a book or neither: one side alone gives no middle, and a market that lacks one is not priced by the other.
+pub(crate) fn check_book(bid: Option<Price>, ask: Option<Price>) -> Result<(), ParseError> {
+    match (bid, ask) {
+        (Some(_), None) => Err(ParseError::new(Kind::Missing, "ask")),
+        (None, Some(_)) => Err(ParseError::new(Kind::Missing, "bid")),
+        _ => check_uncrossed(bid, ask),
+    }
 }
 
 /// Refuses a book whose best bid is above its best ask.
@@ -159,28 +224,27 @@ fn check_depth(body: &[u8]) -> Result<(), ParseError> {
     Ok(())
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(String, &'de RawValue)>;
+/// Collects the members of an object, no more than `max`.
+struct Members {
+    max: usize,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(String, &'de RawValue)>;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    if members.len() == MEMBERS_MAX {
-                        return Err(de::Error::custom(format_args!("more than {MEMBERS_MAX} members")));
-                    }
-                    members.push(member);
-                }
-                Ok(members)
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            if members.len() == self.max {
+                return Err(de::Error::custom(format_args!("more than {} members", self.max)));
             }
+            members.push(member);
         }
-        Ok(Self { members: deserializer.deserialize_map(Members)? })
+        Ok(members)
     }
 }
 

@@ -72,6 +72,12 @@ pub enum ParseErrorKind {
     /// The venue's time is not a time in the venue's unit.
     #[error("venue time is not a time")]
     Time,
+    /// The market, or the venue, is open to no trade: what it still answers is not a price anyone can trade at.
+    #[error("not trading")]
+    Halted,
+    /// A well-formed message that is about something else than a price: an acknowledgement, a heartbeat.
+    #[error("no price in the message")]
+    NoPrice,
     /// The venue answered with an error of its own in place of a price, perhaps with HTTP status 200.
     #[error("venue refused ({0})")]
     Refused(Refusal),
@@ -89,6 +95,9 @@ pub enum Refusal {
     /// The venue is overloaded or down: retry with backoff.
     #[error("unavailable")]
     Unavailable,
+    /// The venue does not serve this place: nothing helps until an operator acts.
+    #[error("location")]
+    Location,
     /// Any other error.
     #[error("other")]
     Other,
@@ -123,9 +132,12 @@ impl ParseErrorKind {
             Self::Range => "range",
             Self::Crossed => "crossed",
             Self::Time => "time",
+            Self::Halted => "halted",
+            Self::NoPrice => "no_price",
             Self::Refused(Refusal::UnknownSymbol) => "refused_unknown_symbol",
             Self::Refused(Refusal::RateLimit) => "refused_rate_limit",
             Self::Refused(Refusal::Unavailable) => "refused_unavailable",
+            Self::Refused(Refusal::Location) => "refused_location",
             Self::Refused(Refusal::Other) => "refused_other",
         }
     }

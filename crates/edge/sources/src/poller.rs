@@ -9,7 +9,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use crate::{FetchError, Source};
+use crate::{FetchError, Source, StreamState};
 
 /// Polls each target at an interval and yields what came. Dropping it ends every request under way.
 ///
@@ -69,6 +69,16 @@ impl Poller {
     ///
     /// Must be called within a Tokio runtime.
     pub fn start(sources: &[Arc<Source>], targets: &[Target], policy: PollPolicy) -> Self {
+        Self::start_behind(None, sources, targets, policy)
+    }
+
+    /// As [`start`](Self::start), but behind a stream: what it gave within the last interval is not asked for.
+    pub fn start_behind(
+        stream: Option<Arc<StreamState>>,
+        sources: &[Arc<Source>],
+        targets: &[Target],
+        policy: PollPolicy,
+    ) -> Self {
         let (sender, results) = mpsc::channel(policy.queue_max.max(1));
         let places = Arc::new(Semaphore::new(policy.concurrency_max.max(1)));
         // A zero interval would panic in the timer and be a busy loop besides.
@@ -76,7 +86,8 @@ impl Poller {
         let mut tasks = JoinSet::new();
         for target in targets {
             let Some(source) = sources.get(target.source) else { continue };
-            tasks.spawn(poll(source.clone(), target.clone(), interval, places.clone(), sender.clone()));
+            let stream = stream.clone();
+            tasks.spawn(poll(stream, source.clone(), target.clone(), interval, places.clone(), sender.clone()));
         }
         Self { results, _tasks: tasks }
     }
@@ -88,6 +99,7 @@ impl Poller {
 }
 
 async fn poll(
+    stream: Option<Arc<StreamState>>,
     source: Arc<Source>,
     target: Target,
     interval: Duration,
@@ -98,6 +110,9 @@ async fn poll(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        if stream.as_ref().is_some_and(|stream| stream.covers(&target.symbol, interval)) {
+            continue;
+        }
         let result = {
             // The semaphore is never closed.
             let Ok(_place) = places.acquire().await else { return };

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use crate::{
     Breaker, BreakerPolicy, BreakerState, Budget, Channel, FetchError, Venue, Verdict,
     budget::Pacer,
+    channel::symbol_is_plain,
     parse_error::short,
     transport::{self, RATE_LIMIT_WAIT, WAIT_MAX},
-    venue::symbol_is_plain,
 };
 
 /// A venue at an address, with its budget, breaker and waits. Shared by reference: any number of fetches may run at once.
@@ -247,7 +247,9 @@ impl Source {
         // Another fetch may have been told to wait while this one waited for the budget.
         self.check_hold()?;
         self.state().requests += 1;
-        let answer = transport::get(&self.client, self.channel.request_url(&self.api_url, symbol)).await?;
+        let answer =
+            transport::get(&self.client, self.channel.request_url(&self.api_url, symbol), self.channel.waits_in_ms())
+                .await?;
         let (status, retry_after) = (answer.status, answer.retry_after);
         let refused = match status {
             StatusCode::OK => {

@@ -57,14 +57,14 @@ pub(crate) fn client(api_url: &Url, timeout: Duration) -> reqwest::Result<Client
     builder.build()
 }
 
-/// Sends a GET and reads the head of the answer. The caller bounds the time.
-pub(crate) async fn get(client: &Client, url: Url) -> Result<Answer, FetchError> {
+/// Sends a GET and reads the head of the answer. The caller bounds the time. `Retry-After` counts seconds, or for one venue milliseconds.
+pub(crate) async fn get(client: &Client, url: Url, waits_in_ms: bool) -> Result<Answer, FetchError> {
     let response = client.get(url).send().await.map_err(broken)?;
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(|seconds| Duration::from_secs(seconds).clamp(Duration::from_secs(1), WAIT_MAX));
+    let retry_after =
+        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(|wait| {
+            if waits_in_ms { Duration::from_millis(wait) } else { Duration::from_secs(wait) }
+                .clamp(Duration::from_secs(1), WAIT_MAX)
+        });
     Ok(Answer { status: response.status(), retry_after, response })
 }
 

@@ -1,8 +1,10 @@
-//! Binance spot, REST: `/api/v3/ticker/24hr`, `/ticker/bookTicker`, `/ticker/price`.
+//! Binance spot: REST `/api/v3/ticker/24hr`, `/ticker/bookTicker`, `/ticker/price`, and the market streams.
 
 mod parse;
+mod stream;
 
 pub(crate) use parse::{parse, refusal};
+pub(crate) use stream::{RULES, read};
 
 use crate::Budget;
 

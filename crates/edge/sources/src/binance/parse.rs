@@ -2,25 +2,23 @@
 
 use concurrence_crdt::Time;
 use concurrence_oracle::Quote;
-use serde_json::value::RawValue;
 
 use crate::{
     ParseError, ParseErrorKind as Kind, Refusal,
     json::{self, Object},
+    message::{check_market, spelled_same},
+    time,
 };
 
 /// Reads an answer of `ticker/24hr` (bid, ask, last, volume, time), `ticker/bookTicker` (bid, ask) or `ticker/price` (last).
 ///
 /// `lastPrice`, or `price`, is needed unless both sides of the book are there; one side alone is refused.
-pub(crate) fn parse(body: &[u8], symbol: &str, received: Time) -> Result<Quote, ParseError> {
+pub(crate) fn parse(body: &[u8], asked: Option<&str>, received: Time) -> Result<Quote, ParseError> {
     let object = Object::parse(json::text(body)?)?;
     if let Some((refusal, message)) = refused(&object) {
         return Err(ParseError::new(Kind::Refused(refusal), message));
     }
-    let named = object.string("symbol")?;
-    if named != symbol {
-        return Err(ParseError::new(Kind::Symbol, format_args!("asked for {symbol}, answered {named}")));
-    }
+    check_market(asked, &object.string("symbol")?, spelled_same)?;
     let (bid, ask) = (object.price("bidPrice")?, object.price("askPrice")?);
     json::check_uncrossed(bid, ask)?;
     let last = match object.price("lastPrice")? {
@@ -34,7 +32,7 @@ pub(crate) fn parse(body: &[u8], symbol: &str, received: Time) -> Result<Quote, 
         _ => {}
     }
     let volume = object.volume("volume")?;
-    let venue_time = object.get("closeTime").map(close_time).transpose()?;
+    let venue_time = object.get("closeTime").map(|value| time::ms_number(value, "closeTime")).transpose()?;
     Ok(Quote { bid, ask, last, volume, venue_time, received })
 }
 
@@ -44,26 +42,18 @@ pub(crate) fn refusal(body: &[u8]) -> Option<(Refusal, String)> {
 }
 
 /// Codes: Binance spot API docs, errors.md.
-fn refused(object: &Object<'_>) -> Option<(Refusal, String)> {
+pub(super) fn refused(object: &Object<'_>) -> Option<(Refusal, String)> {
     let code = object.get("code")?.get();
     let message = object.string("msg").ok()?;
     let refusal = match code {
+        // The answer of status 451 has code 0 and these words.
+        "0" if message.contains("restricted location") => Refusal::Location,
         "-1121" => Refusal::UnknownSymbol,
         "-1003" | "-1015" => Refusal::RateLimit,
         "-1000" | "-1001" | "-1006" | "-1007" | "-1008" | "-1016" => Refusal::Unavailable,
         _ => Refusal::Other,
     };
     Some((refusal, format!("code {code}: {message}")))
-}
-
-/// `closeTime`, milliseconds. Microseconds are sent only when asked for; 13 digits are milliseconds from 2001 to 2286, so that
-/// another unit is refused instead of read as another century.
-fn close_time(value: &RawValue) -> Result<Time, ParseError> {
-    let raw = value.get();
-    match raw.parse() {
-        Ok(ms) if raw.len() == 13 => Ok(Time::from_ms(ms)),
-        _ => Err(ParseError::new(Kind::Time, format_args!("closeTime is {raw}, not 13 digits of milliseconds"))),
-    }
 }
 
 #[cfg(test)]
@@ -73,13 +63,13 @@ mod tests {
     const NOW: Time = Time::from_ms(5);
 
     fn kind(body: &str, symbol: &str) -> Kind {
-        parse(body.as_bytes(), symbol, NOW).expect_err(body).kind
+        parse(body.as_bytes(), Some(symbol), NOW).expect_err(body).kind
     }
 
     #[test]
     fn a_day_ticker_gives_every_field() {
         let body = include_bytes!("../../../../../data/venues/binance/rest_ticker_24hr_BTCUSDT.json");
-        let quote = parse(body, "BTCUSDT", NOW).unwrap();
+        let quote = parse(body, Some("BTCUSDT"), NOW).unwrap();
         let text = |price: Option<concurrence_oracle::Price>| price.unwrap().to_string();
         assert_eq!(text(quote.bid), "62099.56");
         assert_eq!(text(quote.ask), "62099.57");
@@ -92,10 +82,10 @@ mod tests {
     #[test]
     fn the_smaller_answers_give_what_they_have() {
         let book = include_bytes!("../../../../../data/venues/binance/rest_book_ticker_LTCBTC.json");
-        let quote = parse(book, "LTCBTC", NOW).unwrap();
+        let quote = parse(book, Some("LTCBTC"), NOW).unwrap();
         assert_eq!((quote.bid.is_some(), quote.ask.is_some(), quote.last, quote.venue_time), (true, true, None, None));
         let price = include_bytes!("../../../../../data/venues/binance/rest_ticker_price_LTCBTC.json");
-        let quote = parse(price, "LTCBTC", NOW).unwrap();
+        let quote = parse(price, Some("LTCBTC"), NOW).unwrap();
         assert_eq!((quote.bid, quote.ask, quote.last.unwrap().to_string().as_str()), (None, None, "0.001187"));
     }
 

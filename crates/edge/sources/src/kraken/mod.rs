@@ -1,8 +1,10 @@
-//! Kraken, REST: `/0/public/Ticker?pair=`.
+//! Kraken: REST `/0/public/Ticker?pair=`, and the second version of the WebSocket API.
 
 mod parse;
+mod stream;
 
 pub(crate) use parse::{parse, refusal};
+pub(crate) use stream::{RULES, read};
 
 use crate::Budget;
 

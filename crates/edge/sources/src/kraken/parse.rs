@@ -8,25 +8,23 @@ use super::ANSWER_KEYS;
 use crate::{
     ParseError, ParseErrorKind as Kind, Refusal,
     json::{self, Object},
+    message::check_market,
 };
 
 /// Reads a `Ticker` answer for one requested pair: best bid `b[0]`, best ask `a[0]`, last trade `c[0]` and the day's volume `v[1]`.
 /// No time: Kraken's REST answers carry none. `p` is a weighted average, not a price anyone can trade at, and is not read.
 ///
 /// Errors come with HTTP status 200; entries that start with `W` are warnings and come with data.
-pub(crate) fn parse(body: &[u8], symbol: &str, received: Time) -> Result<Quote, ParseError> {
+pub(crate) fn parse(body: &[u8], asked: Option<&str>, received: Time) -> Result<Quote, ParseError> {
     let object = Object::parse(json::text(body)?)?;
     if let Some((refusal, message)) = refused(&object)? {
         return Err(ParseError::new(Kind::Refused(refusal), message));
     }
     let result = Object::parse(object.need("result")?.get())?;
     let [(named, ticker)] = result.members() else {
-        return Err(ParseError::new(Kind::Symbol, format_args!("{} pairs for {symbol}", result.members().len())));
+        return Err(ParseError::new(Kind::Symbol, format_args!("{} pairs for one", result.members().len())));
     };
-    let listed = ANSWER_KEYS.iter().any(|(asked, key)| *asked == symbol && key == named);
-    if named != symbol && !listed {
-        return Err(ParseError::new(Kind::Symbol, format_args!("asked for {symbol}, answered {named}")));
-    }
+    check_market(asked, named, |asked, named| asked == named || ANSWER_KEYS.contains(&(asked, named)))?;
     let ticker = Object::parse(ticker.get())?;
     let bid = Some(json::price(element(&ticker, "b", 2..=3, 0)?, "b[0]")?);
     let ask = Some(json::price(element(&ticker, "a", 2..=3, 0)?, "a[0]")?);
@@ -84,24 +82,24 @@ mod tests {
     const XBTUSD: &str = include_str!("../../../../../data/venues/kraken/rest_Ticker_XBTUSD.json");
 
     fn kind(body: &str, symbol: &str) -> Kind {
-        parse(body.as_bytes(), symbol, NOW).expect_err(body).kind
+        parse(body.as_bytes(), Some(symbol), NOW).expect_err(body).kind
     }
 
     #[test]
     fn a_ticker_gives_the_last_trade_and_not_the_average() {
-        let quote = parse(XBTUSD.as_bytes(), "XBTUSD", NOW).unwrap();
+        let quote = parse(XBTUSD.as_bytes(), Some("XBTUSD"), NOW).unwrap();
         let text = |price: Option<Price>| price.unwrap().to_string();
         assert_eq!((text(quote.bid), text(quote.ask)), ("62109.9".into(), "62110".into()));
         assert_eq!((text(quote.last), text(quote.volume)), ("62109.9".into(), "2480.10933571".into()));
         assert_eq!(quote.venue_time, None);
 
         let usdt = include_str!("../../../../../data/venues/kraken/rest_Ticker_XBTUSDT.json");
-        assert_eq!(text(parse(usdt.as_bytes(), "XBTUSDT", NOW).unwrap().last), "62098.7");
+        assert_eq!(text(parse(usdt.as_bytes(), Some("XBTUSDT"), NOW).unwrap().last), "62098.7");
         let warned = include_str!("../../../../../data/venues/kraken/rest_Ticker_XBTUSDT_warning.json");
-        assert_eq!(text(parse(warned.as_bytes(), "XBTUSDT", NOW).unwrap().last), "62098.7");
+        assert_eq!(text(parse(warned.as_bytes(), Some("XBTUSDT"), NOW).unwrap().last), "62098.7");
         let old = include_str!("../../../../../data/venues/kraken/rest_Ticker_XXBTZEUR_2014.json");
         for symbol in ["XBTEUR", "XXBTZEUR"] {
-            assert_eq!(text(parse(old.as_bytes(), symbol, NOW).unwrap().last), "560.87711");
+            assert_eq!(text(parse(old.as_bytes(), Some(symbol), NOW).unwrap().last), "560.87711");
         }
     }
 
