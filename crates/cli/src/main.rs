@@ -9,6 +9,7 @@ mod registry;
 mod replay;
 mod run;
 mod show_pubkey;
+mod sources;
 
 use std::process::ExitCode;
 
@@ -19,7 +20,7 @@ use clap::{Parser, Subcommand};
 /// First steps: `keygen` makes a node's keys, `registry init` and `registry add` say who belongs to the network,
 /// `check-config` tells whether a configuration will run, `run` runs it. `demo` needs none of them.
 ///
-/// Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage; 3 an audit had nothing to verify;
+/// Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage, or a body that `sources parse` refuses; 3 an audit had nothing to verify;
 /// 4 a running node halted because another process signs with its key or its log is forked; 5 its disk failed.
 #[derive(Parser)]
 #[command(name = "oracle-node", version, max_term_width = 100)]
@@ -38,6 +39,7 @@ enum Command {
     Audit(audit::Args),
     Demo(demo::Args),
     ExchangeSim(exchange_sim::Args),
+    Sources(sources::Args),
     Replay(replay::ReplayArgs),
 }
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Audit(args) => args.run(),
         Command::Demo(args) => args.run(),
         Command::ExchangeSim(args) => args.run(),
+        Command::Sources(args) => args.run(),
         Command::Replay(args) => replay::run(args),
     };
     result.unwrap_or_else(|error| {

@@ -1,11 +1,17 @@
 //! `oracle-node run`
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use concurrence_node::{Exit, Node, Options};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
 
-/// Run a node until it is told to stop (Ctrl-C or SIGTERM).
+/// Run a node until it is told to stop (Ctrl-C or SIGTERM). SIGHUP makes it read its configuration again: exchanges, legs, weights and the
+/// submission interval change without a stop, if all else is as it was and the whole file is right.
 #[derive(clap::Args)]
 pub struct Args {
     /// The configuration file.
@@ -35,20 +41,25 @@ impl Args {
             clock_offset_ms: self.clock_offset_ms,
             ..Options::default()
         };
-        let code = runtime.block_on(run(config, options))?;
+        let code = runtime.block_on(run(config, options, &self.config))?;
         // Lookups of names run on threads that cannot be interrupted; nothing waits for them.
         runtime.shutdown_background();
         Ok(code)
     }
 }
 
-async fn run(config: concurrence_node::Resolved, options: Options) -> anyhow::Result<ExitCode> {
+async fn run(config: concurrence_node::Resolved, options: Options, path: &Path) -> anyhow::Result<ExitCode> {
     let told_to_stop = told_to_stop();
+    let mut told_to_reload = signal(SignalKind::hangup())?;
+    tokio::pin!(told_to_stop);
     let mut node = Node::start(config, options).await?;
     eprintln!("running; the page is at http://{}", node.api_addr());
-    let exit = tokio::select! {
-        exit = node.ended() => exit,
-        told = told_to_stop => told.map(|()| Exit::Shutdown)?,
+    let exit = loop {
+        tokio::select! {
+            exit = node.ended() => break exit,
+            told = &mut told_to_stop => break told.map(|()| Exit::Shutdown)?,
+            _ = told_to_reload.recv() => reload(&mut node, path).await,
+        }
     };
     let code = match exit {
         Exit::Shutdown => ExitCode::SUCCESS,
@@ -63,6 +74,19 @@ async fn run(config: concurrence_node::Resolved, options: Options) -> anyhow::Re
     };
     node.shutdown().await;
     Ok(code)
+}
+
+/// Reads the file again and takes it over, or says why not and goes on as before.
+async fn reload(node: &mut Node, path: &Path) {
+    let changed = match super::check_config::load(path) {
+        Ok(config) => node.reload(config).await,
+        Err(error) => Err(error),
+    };
+    match changed {
+        Ok(changes) if changes.is_empty() => info!("configuration read again: nothing differs"),
+        Ok(changes) => changes.iter().for_each(|change| info!(%change, "configuration changed")),
+        Err(error) => error!(error = format!("{error:#}"), "configuration not taken over"),
+    }
 }
 
 /// Waits for Ctrl-C or SIGTERM. Both are caught from the call on, not only from the first wait.

@@ -18,7 +18,7 @@ use concurrence_store::{Sidecar, SidecarError, Store, StoreError, serve_all};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::{Keys, peers::Peers, snapshot::Scribe, transport::Transport};
+use crate::{Keys, peers::Peers, reload::Reload, snapshot::Scribe, transport::Transport};
 
 /// What reaches the loop.
 pub(crate) enum Command {
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Net(NetEvent),
     /// A venue answered.
     Quote(SourceId, String, Quote),
+    /// Legs and conditions are these from now on.
+    Reload(Box<Reload>),
     /// Admit only these peers from now on.
     SetAdmitted(std::collections::BTreeSet<concurrence_net::PeerId>),
     /// End. The sender is told when everything is written.
@@ -150,6 +152,10 @@ impl Driver {
         match command {
             Command::Net(event) => self.net(now, event),
             Command::Quote(source, symbol, quote) => self.engine.handle(now, Input::Quote { source, symbol, quote }),
+            Command::Reload(reload) => {
+                self.scribe.reloaded(&reload);
+                self.engine.handle(now, Input::Plans(reload.feeds, reload.submission));
+            }
             Command::SetAdmitted(peers) => self.transport.set_admitted(peers),
             Command::Shutdown(_) => {} // ends the loop before it gets here
         }

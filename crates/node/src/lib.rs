@@ -7,14 +7,18 @@ mod keys;
 mod node;
 mod peers;
 mod registry_file;
+mod reload;
 mod snapshot;
+mod source_test;
 mod transport;
+mod watch;
 
 pub use audit::{AuditOptions, AuditReport, Finding, audit};
 pub use config::{Config, ConfigError, Resolved};
 pub use keys::{KeyFileError, Keys, PublicKeys};
 pub use node::{Exit, Node, Options};
 pub use registry_file::{EpochEntry, MemberEntry, RegistryFile, RegistryFileError};
+pub use source_test::{LegLook, look};
 pub use transport::Transport;
 
 /// The views that a node's snapshots are made of.

@@ -1,34 +1,31 @@
 //! Where everything meets: opens the store, checks the own log, starts network, sources and API, and ends them again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use concurrence_api::{self as dto, ApiConfig, ApiServer, Snapshot};
 use concurrence_crdt::{LogKey, Op, VerifiedOp};
 use concurrence_engine::{Engine, EngineConfig, FRESH_LISTEN_MS, META_WATERMARK};
 use concurrence_net::{Broadcast, Limits, Multiaddr, Net, NetConfig, PeerAddr, PeerId};
-use concurrence_oracle::{Registry, Slot, SourceId};
+use concurrence_oracle::{Registry, Slot};
 use concurrence_protocol::{FRAME_LEN_MAX, OwnStart, decode_proof};
-use concurrence_sources::{Budget, FetchError, PollPolicy, Poller, Source, SourceConfig, Target, Venue};
+use concurrence_sources::{Budget, Source, SourceConfig, Venue};
 use concurrence_store::{KeyLock, OwnLog, READ_AT_ONCE, RedbStore, Sidecar, Store, own_lens, start_state};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     Keys, RegistryFile, Resolved,
     config::{BroadcastSection, ExchangeSource},
     driver::{Clock, Command, Driver, Ended, wall_ms},
     peers::Peers,
+    reload::{self, Reload},
     snapshot::Scribe,
     transport::Transport,
+    watch::Watch,
 };
 
 /// A running node.
@@ -36,6 +33,13 @@ pub struct Node {
     commands: mpsc::Sender<Command>,
     driver: JoinHandle<Ended>,
     tasks: Vec<JoinHandle<()>>,
+    /// One an exchange.
+    watches: JoinSet<()>,
+    config: Resolved,
+    /// Spreads attempts at venues.
+    spread: u64,
+    /// It ended by a halt: what it has to say about it must still leave.
+    halted: bool,
     net: Net,
     api: ApiServer,
     snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -100,8 +104,9 @@ impl Node {
         let peers = Peers::new(&registry, &config.observers, keys.peer_id());
 
         let (net, mut net_events) = Net::start(net_config(&config, &keys, &registry, &peers)).await?;
-        let sources = sources(&config.exchanges)?;
-        scribe.sources = sources.iter().map(|(exchange, source)| (exchange.source, Arc::clone(source))).collect();
+        let spread = spread(&keys);
+        let watching = Watch::all(&config.exchanges, spread)?;
+        scribe.sources = watching.iter().map(Watch::seen).collect();
 
         let (snapshot_tx, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let api = ApiServer::start(ApiConfig {
@@ -129,17 +134,27 @@ impl Node {
         let runtime = tokio::runtime::Handle::current();
         let driver = tokio::task::spawn_blocking(move || runtime.block_on(driver.run(command_rx)));
         let to_driver = commands.clone();
-        let mut tasks = vec![tokio::spawn(async move {
+        let tasks = vec![tokio::spawn(async move {
             while let Some(event) = net_events.recv().await {
                 if to_driver.send(Command::Net(event)).await.is_err() {
                     break;
                 }
             }
         })];
-        tasks.extend(
-            sources.into_iter().map(|(exchange, source)| tokio::spawn(poll(exchange, source, commands.clone()))),
-        );
-        Ok(Self { commands, driver, tasks, net, api, snapshots, _key_lock: key_lock })
+        let watches = watching.into_iter().map(|watch| watch.run(commands.clone())).collect();
+        Ok(Self {
+            commands,
+            driver,
+            tasks,
+            watches,
+            config,
+            spread,
+            halted: false,
+            net,
+            api,
+            snapshots,
+            _key_lock: key_lock,
+        })
     }
 
     /// The newest snapshot, and word of newer ones.
@@ -168,6 +183,24 @@ impl Node {
         self.commands.send(Command::SetAdmitted(peers)).await.ok();
     }
 
+    /// Takes another configuration without a stop: exchanges, legs, weights, and when to publish. Everything else must be as it was. It is
+    /// checked whole before anything changes; gives what changed, in words.
+    pub async fn reload(&mut self, config: Resolved) -> anyhow::Result<Vec<String>> {
+        reload::check(&self.config, &config)?;
+        let watching = Watch::all(&config.exchanges, self.spread)?;
+        let reload = Reload::new(&config, watching.iter().map(Watch::seen).collect());
+        // The old ones end first, and the loop takes commands in order: no price of theirs meets the new legs.
+        self.watches.abort_all();
+        while self.watches.join_next().await.is_some() {}
+        self.commands.send(Command::Reload(Box::new(reload))).await.context("the node has ended")?;
+        for watch in watching {
+            self.watches.spawn(watch.run(self.commands.clone()));
+        }
+        let changes = reload::changes(&self.config, &config);
+        self.config = config;
+        Ok(changes)
+    }
+
     /// Waits until the node ends by itself.
     pub async fn ended(&mut self) -> Exit {
         let exit = match (&mut self.driver).await {
@@ -176,19 +209,21 @@ impl Node {
             Ok(Ended::Store(detail)) => Exit::Disk(detail),
             Err(panic) => Exit::Disk(panic.to_string()),
         };
-        if matches!(exit, Exit::Halt(_)) {
-            tokio::time::sleep(HALT_FLUSH).await;
-        }
+        self.halted = matches!(exit, Exit::Halt(_));
         exit
     }
 
     /// Stops: no new input, everything written, sockets closed. Well under two seconds.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         let (done, written) = oneshot::channel();
         if self.commands.send(Command::Shutdown(done)).await.is_ok() {
             written.await.ok();
         }
+        if self.halted {
+            tokio::time::sleep(HALT_FLUSH).await;
+        }
         self.tasks.iter().for_each(JoinHandle::abort);
+        self.watches.abort_all();
         tokio::join!(self.net.shutdown(), self.api.shutdown());
         info!("stopped");
     }
@@ -299,9 +334,7 @@ fn scribe(config: &Resolved, keys: &Keys, registry: &Registry) -> Scribe {
         recovering: false,
         clock_offset_ms: None,
     };
-    let legs = config.feeds.iter().flat_map(|plan| plan.graph.legs());
-    let names: BTreeMap<u8, String> = legs.map(|leg| (leg.source.index(), leg.venue.clone())).collect();
-    let mut scribe = Scribe::new(node, names);
+    let mut scribe = Scribe::new(node, reload::source_names(config));
     scribe.unsupported.clone_from(&config.unsupported);
     scribe.sources_min = config.submission.observe.sources_min;
     scribe.expos = config.feeds.iter().map(|plan| (plan.graph.feed(), plan.expo)).collect();
@@ -324,6 +357,12 @@ fn net_config(config: &Resolved, keys: &Keys, registry: &Registry, peers: &Peers
     }
 }
 
+/// A number that differs between nodes and starts, so that not all of them come back to a venue at once.
+fn spread(keys: &Keys) -> u64 {
+    let own = keys.author_key().to_string();
+    own.bytes().fold(wall_ms(), |mixed, byte| mixed.wrapping_mul(31).wrapping_add(u64::from(byte)))
+}
+
 /// The exchanges, ready to be asked.
 pub(crate) fn sources(exchanges: &[ExchangeSource]) -> anyhow::Result<Vec<(ExchangeSource, Arc<Source>)>> {
     let make = |exchange: &ExchangeSource| {
@@ -342,31 +381,6 @@ pub(crate) fn source(exchange: &ExchangeSource) -> anyhow::Result<Source> {
     let timeout = Duration::from_millis(exchange.timeout_ms);
     let config = SourceConfig { timeout, budget, ..SourceConfig::new(venue, url) };
     Ok(Source::new(config, clock)?)
-}
-
-/// Asks one exchange for its symbols, until the driver is gone.
-async fn poll(exchange: ExchangeSource, source: Arc<Source>, commands: mpsc::Sender<Command>) {
-    let targets: Vec<_> = exchange.symbols.iter().map(|symbol| Target { source: 0, symbol: symbol.clone() }).collect();
-    // A venue that allows few requests is asked more slowly, rather than in vain.
-    let per_minute = exchange.requests_per_minute.unwrap_or(source.channel().budget().per_minute);
-    let affordable_ms = targets.len() as u64 * 60_000 / u64::from(per_minute.max(1));
-    let policy = PollPolicy::every(Duration::from_millis(exchange.poll_interval_ms.max(affordable_ms)));
-    let mut poller = Poller::start(&[source], &targets, policy);
-    let id: SourceId = exchange.source;
-    while let Some(polled) = poller.next().await {
-        match polled.result {
-            Ok(quote) => {
-                if commands.send(Command::Quote(id, polled.symbol, quote)).await.is_err() {
-                    break;
-                }
-            }
-            // Nothing was sent: what came before has been told.
-            Err(error @ (FetchError::BreakerOpen(_) | FetchError::Waiting(_) | FetchError::Budget(_))) => {
-                debug!(source = exchange.name, symbol = polled.symbol, %error, "not asked");
-            }
-            Err(error) => warn!(source = exchange.name, symbol = polled.symbol, %error, "no quote"),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,20 +11,20 @@ use concurrence_engine::{Answer, Engine, Event, Evidence, Finding, View};
 use concurrence_net::{Busy, RefusalReason};
 use concurrence_oracle::{
     Attestation, EvmSignature, Feed, KIND_PRICE_BATCH, LeftOut, Observation, Price, PriceBatch, PriceGroup, Shortfall,
-    Slot, SourceId, Status, Verdict,
+    Slot, Status, Verdict,
 };
 use concurrence_protocol::{Ban, CannotAppend, Now};
-use concurrence_sources::{BreakerState, Source};
+use concurrence_sources::BreakerState;
 use concurrence_store::Store;
 
-use crate::{config::Unsupported, peers::Peers};
+use crate::{config::Unsupported, peers::Peers, reload::Reload, watch::Seen};
 
 /// Keeps what snapshots need beside the engine's own state.
 pub(crate) struct Scribe {
     pub(crate) node: dto::NodeView,
     /// Names of sources, by network-wide index.
     pub(crate) source_names: BTreeMap<u8, String>,
-    pub(crate) sources: Vec<(SourceId, Arc<Source>)>,
+    pub(crate) sources: Vec<Seen>,
     pub(crate) unsupported: Vec<Unsupported>,
     pub(crate) sources_min: u8,
     pub(crate) expos: BTreeMap<Feed, i8>,
@@ -171,7 +171,7 @@ impl Scribe {
             frontier: frontier_view(engine),
             peers: peer_views(engine, peers, now.mono_ms),
             readiness,
-            sources: self.sources.iter().map(|(id, source)| self.source_view(*id, source)).collect(),
+            sources: self.sources.iter().map(|seen| self.source_view(seen)).collect(),
             counters,
         }
     }
@@ -319,20 +319,30 @@ impl Scribe {
         dto::Readiness { ready: reasons.iter().all(|r| r.code == "unsupported_source"), reasons }
     }
 
-    fn source_view(&self, id: SourceId, source: &Source) -> dto::SourceView {
-        let status = source.status();
+    /// Sources are others from now on.
+    pub(crate) fn reloaded(&mut self, reload: &Reload) {
+        self.sources.clone_from(&reload.sources);
+        self.source_names.clone_from(&reload.source_names);
+        self.unsupported.clone_from(&reload.unsupported);
+        self.sources_min = reload.submission.observe.sources_min;
+    }
+
+    fn source_view(&self, seen: &Seen) -> dto::SourceView {
+        let status = seen.source.status();
+        let streamed = seen.stream.as_ref().and_then(|stream| stream.last_price());
+        let last_success = status.last_success.max(streamed);
         let mut failed = status.outcomes.iter().filter(|(outcome, _)| **outcome != "ok").map(|(outcome, _)| *outcome);
         dto::SourceView {
-            source: self.name(id.index()),
-            venue: source.venue().to_string(),
-            up: status.last_success.is_some() && status.breaker == BreakerState::Closed,
+            source: self.name(seen.id.index()),
+            venue: seen.source.venue().to_string(),
+            up: last_success.is_some() && status.breaker == BreakerState::Closed,
             breaker: match status.breaker {
                 BreakerState::Closed => dto::BreakerState::Closed,
                 BreakerState::HalfOpen => dto::BreakerState::HalfOpen,
                 BreakerState::Open => dto::BreakerState::Open,
             },
-            last_success_ms: status.last_success.map(Time::ms),
-            price_ms: status.last_success.map(Time::ms),
+            last_success_ms: last_success.map(Time::ms),
+            price_ms: last_success.map(Time::ms),
             last_error: failed.next_back().map(str::to_owned),
             requests: status.outcomes.iter().map(|(outcome, n)| ((*outcome).to_owned(), *n)).collect(),
         }

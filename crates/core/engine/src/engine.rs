@@ -74,6 +74,8 @@ pub enum Input {
         /// What it said.
         quote: Quote,
     },
+    /// From now on legs and conditions are these. The feeds are the same: which are priced is decided when an engine is made.
+    Plans(Vec<FeedPlan>, SubmissionParams),
     /// The key holder signed.
     Signed(Signed),
 }
@@ -190,6 +192,7 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {
             Input::Quote { source, symbol, quote } => self.publisher.quote(source, &symbol, quote),
+            Input::Plans(feeds, params) => self.publisher.replan(feeds, params),
             Input::Net(protocol::Input::Store(StoreReply::Committed(token))) => {
                 if !self.marked(token) {
                     self.drive_replica(now, protocol::Input::Store(StoreReply::Committed(token)));

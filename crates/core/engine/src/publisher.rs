@@ -79,6 +79,19 @@ impl Publisher {
         }
     }
 
+    /// Takes other legs and conditions for the same feeds. What is known of a market that stays is kept; a batch that is being signed is
+    /// finished as it was begun.
+    pub(crate) fn replan(&mut self, mut feeds: Vec<FeedPlan>, params: SubmissionParams) {
+        feeds.retain(|plan| self.feeds.iter().any(|known| known.graph.feed() == plan.graph.feed()));
+        let mut quotes: BTreeMap<SourceId, BTreeMap<String, Option<Quote>>> = BTreeMap::new();
+        for leg in feeds.iter().flat_map(|plan| plan.graph.legs()) {
+            let known = self.quotes.get(&leg.source).and_then(|symbols| symbols.get(&leg.symbol)).cloned().flatten();
+            quotes.entry(leg.source).or_default().insert(leg.symbol.clone(), known);
+        }
+        (self.feeds, self.params, self.quotes) = (feeds, params, quotes);
+        self.observations.clear();
+    }
+
     /// Keeps a venue's newest answer for a symbol that some leg uses; any other is dropped.
     pub(crate) fn quote(&mut self, source: SourceId, symbol: &str, quote: Quote) {
         if let Some(kept) = self.quotes.get_mut(&source).and_then(|symbols| symbols.get_mut(symbol)) {

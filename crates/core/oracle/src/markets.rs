@@ -11,6 +11,21 @@ pub const COINBASE: SourceId = SourceId::fixed::<1>();
 /// Network-wide index of Kraken.
 pub const KRAKEN: SourceId = SourceId::fixed::<2>();
 
+/// Network-wide index of Bitstamp.
+pub const BITSTAMP: SourceId = SourceId::fixed::<3>();
+
+/// Network-wide index of Bybit.
+pub const BYBIT: SourceId = SourceId::fixed::<4>();
+
+/// Network-wide index of dYdX, whose prices are other venues'.
+pub const DYDX: SourceId = SourceId::fixed::<5>();
+
+/// Network-wide index of Gemini.
+pub const GEMINI: SourceId = SourceId::fixed::<6>();
+
+/// Network-wide index of OKX.
+pub const OKX: SourceId = SourceId::fixed::<7>();
+
 /// Feeds of a configuration without a feeds table.
 pub fn default_feeds() -> Vec<Feed> {
     PRICED.iter().filter_map(|priced| format!("{}/USD", priced.base).parse().ok()).collect()

@@ -30,6 +30,7 @@ mod json;
 mod kraken;
 mod message;
 mod okx;
+pub mod onchain;
 mod parse_error;
 #[cfg(feature = "transport")]
 mod poller;

@@ -75,6 +75,18 @@ pub enum ParseErrorKind {
     /// The market, or the venue, is open to no trade: what it still answers is not a price anyone can trade at.
     #[error("not trading")]
     Halted,
+    /// The price is older than its own source promises.
+    #[error("stale price")]
+    Stale,
+    /// The price stands at a bound beyond which its source cannot go.
+    #[error("price pinned at a bound")]
+    Pinned,
+    /// Too little liquidity stands behind the price.
+    #[error("too thin")]
+    Thin,
+    /// There is no contract at the address.
+    #[error("no contract")]
+    NoContract,
     /// A well-formed message that is about something else than a price: an acknowledgement, a heartbeat.
     #[error("no price in the message")]
     NoPrice,
@@ -134,6 +146,10 @@ impl ParseErrorKind {
             Self::Time => "time",
             Self::Halted => "halted",
             Self::NoPrice => "no_price",
+            Self::Stale => "stale",
+            Self::Pinned => "pinned",
+            Self::Thin => "thin",
+            Self::NoContract => "no_contract",
             Self::Refused(Refusal::UnknownSymbol) => "refused_unknown_symbol",
             Self::Refused(Refusal::RateLimit) => "refused_rate_limit",
             Self::Refused(Refusal::Unavailable) => "refused_unavailable",

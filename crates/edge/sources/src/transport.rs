@@ -68,6 +68,23 @@ pub(crate) async fn get(client: &Client, url: Url, waits_in_ms: bool) -> Result<
     Ok(Answer { status: response.status(), retry_after, response })
 }
 
+/// Sends a JSON body by POST and reads the JSON body of a success. The caller bounds the time.
+pub(crate) async fn post(client: &Client, url: Url, body: String) -> Result<Vec<u8>, FetchError> {
+    let request = client.post(url).header(CONTENT_TYPE, "application/json").body(body);
+    let response = request.send().await.map_err(broken)?;
+    let status = response.status();
+    let answer = Answer { status, retry_after: None, response };
+    match status {
+        StatusCode::OK => {
+            answer.check_json()?;
+            answer.body().await
+        }
+        StatusCode::TOO_MANY_REQUESTS => Err(FetchError::RateLimited(RATE_LIMIT_WAIT)),
+        status if status.is_server_error() => Err(FetchError::Unavailable(format!("status {}", status.as_u16()))),
+        status => Err(FetchError::Status { status: status.as_u16(), detail: String::new() }),
+    }
+}
+
 impl Answer {
     /// Refuses an answer that does not call itself JSON, before any of its body is read.
     pub(crate) fn check_json(&self) -> Result<(), FetchError> {

@@ -11,8 +11,12 @@ use std::{
 
 use serde::Deserialize;
 
-pub use self::resolve::{ExchangeSource, Resolved, Unsupported};
+pub use self::{
+    markets::{LegUse, MarketUse},
+    resolve::{ExchangeSource, Resolved, StreamSource, Unsupported},
+};
 
+mod markets;
 mod resolve;
 
 /// A configuration as written. [`resolve`](Self::resolve) makes of it what a node runs with.
@@ -110,10 +114,15 @@ pub struct DataSourcesSection {
 /// `[[data_sources.exchanges]]`
 #[derive(Clone, Debug, Deserialize)]
 pub struct ExchangeSection {
-    /// `binance`, `coinbase` or `kraken`. Required.
+    /// `binance`, `bitstamp`, `bybit`, `coinbase`, `dydx`, `gemini`, `kraken` or `okx`. Required.
     pub name: String,
     /// Base URL; the venue's public one unless given. Its path chooses between APIs of one venue.
     pub api_url: Option<String>,
+    /// Address of its stream, `ws` or `wss`; the venue's public one unless given.
+    pub ws_url: Option<String>,
+    /// Whether its stream is listened to, with requests only for what the stream does not give. Default: yes, unless `api_url` is given
+    /// without `ws_url`.
+    pub stream: Option<bool>,
     /// Accepted for other venues to come; the public market data used now needs none.
     pub api_key: Option<Secret>,
     /// Accepted for other venues to come; the public market data used now needs none.
@@ -236,6 +245,9 @@ pub struct FeedSection {
     /// Decimals of its attestations, 0 to 18; the same at all nodes of a network. Default 8.
     #[serde(default = "default_decimals")]
     pub decimals: u8,
+    /// Independent groups its price legs must have, 1 to 16: venues, with mirrors counted once and derived prices not at all. Default 1.
+    #[serde(default = "one_group")]
+    pub min_groups: u8,
     /// Its markets; those known for BTC/USD and ETH/USD unless given.
     #[serde(default)]
     pub legs: Vec<LegSection>,
@@ -257,6 +269,14 @@ pub struct LegSection {
     pub weight: u32,
     /// Legs with the same number mirror one another and count once. None by default.
     pub mirror: Option<u8>,
+    /// The venue quotes it the other way round: `USDCUSDT` taken as the price of USDT in USDC. Default false.
+    #[serde(default)]
+    pub invert: bool,
+    /// Least volume of a day, in units of the market's own base currency, as a decimal in a string. A market below it counts as
+    /// silent. None by default.
+    pub min_volume: Option<String>,
+    /// The stream's spelling of the symbol. Default: the symbol; for Kraken `BASE/QUOTE`.
+    pub ws_symbol: Option<String>,
 }
 
 /// Text that is never shown.
@@ -417,6 +437,10 @@ const fn default_timeout_ms() -> u64 {
 
 const fn default_decimals() -> u8 {
     8
+}
+
+const fn one_group() -> u8 {
+    1
 }
 
 const fn one() -> u32 {

@@ -9,11 +9,11 @@ use std::{
 use concurrence_engine::{FeedPlan, SubmissionParams};
 use concurrence_net::{Multiaddr, PeerAddr, PeerId, parse_listen, parse_peer};
 use concurrence_oracle::{
-    AggregateParams, BATCH_FEEDS_MAX, BINANCE, COINBASE, ConversionGraph, Currency, Feed, GraphError, HOPS_DEFAULT,
-    KRAKEN, Leg, ObserveParams, SourceId, default_feeds, default_legs,
+    AggregateParams, BINANCE, BITSTAMP, BYBIT, COINBASE, DYDX, GEMINI, KRAKEN, OKX, ObserveParams, SourceId,
 };
+use concurrence_sources::{Channel, Venue};
 
-use super::{BroadcastSection, Config, ConfigError, ExchangeSection, FeedSection, LegSection, Secret};
+use super::{BroadcastSection, Config, ConfigError, ExchangeSection, MarketUse, Secret};
 
 /// A configuration that a node can run with.
 #[derive(Clone, Debug)]
@@ -65,14 +65,27 @@ pub struct ExchangeSource {
     pub name: String,
     /// Base URL, if not the venue's public one.
     pub api_url: Option<String>,
-    /// The symbols that some feed uses, ascending.
+    /// The symbols that some feed uses, in the venue's spelling, ascending.
     pub symbols: Vec<String>,
+    /// What each of them is used for, in the same order.
+    pub markets: Vec<MarketUse>,
+    /// Its stream, if it is listened to.
+    pub stream: Option<StreamSource>,
     /// Time between two requests for one symbol, in milliseconds.
     pub poll_interval_ms: u64,
     /// Requests a minute, if not what the vendor documents.
     pub requests_per_minute: Option<u32>,
     /// Time a request may take, in milliseconds.
     pub timeout_ms: u64,
+}
+
+/// A stream to listen to.
+#[derive(Clone, Debug)]
+pub struct StreamSource {
+    /// The channel.
+    pub channel: Channel,
+    /// Its address, if not the venue's public one.
+    pub url: Option<String>,
 }
 
 /// A configured source that this version cannot ask.
@@ -85,10 +98,19 @@ pub struct Unsupported {
 }
 
 /// An exchange as written, and as it will be asked.
-type Configured<'a> = (&'a ExchangeSection, ExchangeSource);
+pub(super) type Configured<'a> = (&'a ExchangeSection, ExchangeSource);
 
 /// Exchanges that can be asked, with their network-wide index.
-const VENUES: [(&str, SourceId); 3] = [("binance", BINANCE), ("coinbase", COINBASE), ("kraken", KRAKEN)];
+pub(super) const VENUES: [(&str, SourceId); 8] = [
+    ("binance", BINANCE),
+    ("bitstamp", BITSTAMP),
+    ("bybit", BYBIT),
+    ("coinbase", COINBASE),
+    ("dydx", DYDX),
+    ("gemini", GEMINI),
+    ("kraken", KRAKEN),
+    ("okx", OKX),
+];
 
 impl Config {
     /// Checks and completes. Relative paths begin at `base`, the directory of the configuration file.
@@ -102,11 +124,10 @@ impl Config {
     fn resolve_values(&self, base: &Path) -> Result<Resolved, ConfigError> {
         let submission = self.submission()?;
         let (exchanges, unsupported) = self.exchanges(submission.interval_ms)?;
-        let feeds = self.feeds(&exchanges)?;
+        let (feeds, uses) = self.feeds(&exchanges)?;
         let exchanges = exchanges.into_iter().map(|(_, mut exchange)| {
-            let legs = feeds.iter().flat_map(|plan| plan.graph.legs());
-            let symbols: BTreeSet<_> = legs.filter(|l| l.source == exchange.source).map(|l| l.symbol.clone()).collect();
-            exchange.symbols = symbols.into_iter().collect();
+            exchange.markets = uses.get(&exchange.source).cloned().unwrap_or_default();
+            exchange.symbols = exchange.markets.iter().map(|market| market.symbol.clone()).collect();
             exchange
         });
         let exchanges: Vec<_> = exchanges.collect();
@@ -202,10 +223,17 @@ impl Config {
             if let Some(requests) = requests_per_minute {
                 within(&field("requests_per_minute"), u64::from(requests), 1, 1_000_000)?;
             }
-            let (name, timeout_ms) = (section.name.clone(), section.timeout_ms);
-            let (api_url, symbols) = (section.api_url.clone(), Vec::new());
-            let exchange =
-                ExchangeSource { source, name, api_url, symbols, poll_interval_ms, requests_per_minute, timeout_ms };
+            let exchange = ExchangeSource {
+                source,
+                name: section.name.clone(),
+                api_url: section.api_url.clone(),
+                symbols: Vec::new(),
+                markets: Vec::new(),
+                stream: stream(section)?,
+                poll_interval_ms,
+                requests_per_minute,
+                timeout_ms: section.timeout_ms,
+            };
             known.push((section, exchange));
         }
         let (on_chain, oracles) = (&self.data_sources.on_chain, &self.data_sources.oracles);
@@ -214,82 +242,17 @@ impl Config {
         unsupported.extend(on_chain.chain(oracles).map(|(section, name)| Unsupported { section, name }));
         Ok((known, unsupported))
     }
-
-    fn feeds(&self, exchanges: &[Configured<'_>]) -> Result<Vec<FeedPlan>, ConfigError> {
-        let defaults: Vec<FeedSection> = default_feeds()
-            .into_iter()
-            .map(|feed| FeedSection { name: feed.to_string(), decimals: super::default_decimals(), legs: Vec::new() })
-            .collect();
-        let sections = if self.feeds.is_empty() { &defaults } else { &self.feeds };
-        let batch_max = self.performance.attestation_batch_size;
-        within("performance.attestation_batch_size", batch_max as u64, 1, BATCH_FEEDS_MAX as u64)?;
-        within("feeds (their number)", sections.len() as u64, 1, batch_max as u64)?;
-        let mut plans: Vec<FeedPlan> = Vec::new();
-        for section in sections {
-            let value = |key: &str, detail: String| ConfigError::Value {
-                field: format!("feeds[{}].{key}", section.name),
-                detail,
-            };
-            let feed: Feed = section.name.parse().map_err(|e| value("name", format!("{e}")))?;
-            if plans.iter().any(|plan| plan.graph.feed() == feed) {
-                return Err(value("name", "is configured twice".to_owned()));
-            }
-            within(&format!("feeds[{}].decimals", section.name), u64::from(section.decimals), 0, 18)?;
-            let legs = legs_of(section, feed, exchanges)?;
-            let graph = ConversionGraph::new(feed, legs, HOPS_DEFAULT).map_err(|e| value("legs", e.to_string()))?;
-            let expo = -i8::try_from(section.decimals).unwrap_or(18); // bounded to 18 above
-            plans.push(FeedPlan { graph, expo });
-        }
-        Ok(plans)
-    }
 }
 
-/// A feed's legs over the configured exchanges: those written, or the known ones. A venue's weight multiplies its legs'.
-fn legs_of(section: &FeedSection, feed: Feed, exchanges: &[Configured<'_>]) -> Result<Vec<Leg>, ConfigError> {
-    let value = |detail: String| ConfigError::Value { field: format!("feeds[{}].legs", section.name), detail };
-    let written = section.legs.iter().map(|leg| {
-        let known = VENUES.iter().find(|(name, _)| *name == leg.source);
-        let &(_, source) = known.ok_or_else(|| value(format!("source {:?} is no known exchange", leg.source)))?;
-        if exchanges.iter().all(|(_, exchange)| exchange.source != source) {
-            return Err(value(format!("source {:?} is not among data_sources.exchanges", leg.source)));
-        }
-        let LegSection { symbol, base, quote, weight, mirror, .. } = leg.clone();
-        let currency = |text: &str| text.parse::<Currency>().map_err(|e| value(e.to_string()));
-        let (base, quote) = (currency(&base)?, currency(&quote)?);
-        within(&format!("feeds[{}].legs[{symbol}].weight", section.name), u64::from(weight), 1, 10_000)?;
-        Ok(Leg { source, venue: leg.source.clone(), symbol, base, quote, weight, mirror })
-    });
-    let legs = match section.legs.is_empty() {
-        true => default_legs(feed),
-        false => written.collect::<Result<_, _>>()?,
-    };
-    if legs.is_empty() {
-        return Err(value("has no legs, and none are known for this feed: write [[feeds.legs]]".to_owned()));
+/// The stream of an exchange. Who names another address for requests alone has none there.
+fn stream(section: &ExchangeSection) -> Result<Option<StreamSource>, ConfigError> {
+    let wanted = section.stream.unwrap_or(section.api_url.is_none() || section.ws_url.is_some());
+    let Some(venue) = section.name.parse::<Venue>().ok().filter(|_| wanted) else { return Ok(None) };
+    if let Some(url) = section.ws_url.as_ref().filter(|url| !["ws://", "wss://"].iter().any(|s| url.starts_with(s))) {
+        let field = format!("data_sources.exchanges[{}].ws_url", section.name);
+        return Err(ConfigError::Value { field, detail: format!("{url:?} begins with neither ws:// nor wss://") });
     }
-    let weighted = legs.into_iter().filter_map(|leg| {
-        let (exchange, _) = exchanges.iter().find(|(_, exchange)| exchange.source == leg.source)?;
-        Some(Leg { weight: leg.weight.saturating_mul(exchange.weight), ..leg })
-    });
-    let weighted: Vec<_> = weighted.collect();
-    if weighted.is_empty() {
-        return Err(value(
-            "none of the known legs belongs to a configured exchange (binance, coinbase, kraken)".to_owned(),
-        ));
-    }
-    // Written legs are taken as they are: one that cannot be converted is an error that names it.
-    Ok(if section.legs.is_empty() { reachable(feed, weighted) } else { weighted })
-}
-
-/// Of known legs, those that the configured exchanges can convert: a missing venue takes the legs that need its rates with it.
-fn reachable(feed: Feed, mut legs: Vec<Leg>) -> Vec<Leg> {
-    while let Err(GraphError::Unconvertible { symbol, .. }) = ConversionGraph::new(feed, legs.clone(), HOPS_DEFAULT) {
-        let before = legs.len();
-        legs.retain(|leg| leg.symbol != symbol);
-        if legs.len() == before {
-            break;
-        }
-    }
-    legs
+    Ok(Some(StreamSource { channel: venue.stream(), url: section.ws_url.clone() }))
 }
 
 /// A path below a directory, without needless dots.
@@ -297,7 +260,7 @@ fn below(base: &Path, path: &Path) -> PathBuf {
     base.join(path).components().collect()
 }
 
-fn within(field: &str, value: u64, low: u64, high: u64) -> Result<(), ConfigError> {
+pub(super) fn within(field: &str, value: u64, low: u64, high: u64) -> Result<(), ConfigError> {
     if (low..=high).contains(&value) {
         return Ok(());
     }

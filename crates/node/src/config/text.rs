@@ -29,6 +29,8 @@ const SCHEMA: &[(&str, &[&str])] = &[
         &[
             "name",
             "api_url",
+            "ws_url",
+            "stream",
             "api_key",
             "api_secret",
             "weight",
@@ -45,8 +47,8 @@ const SCHEMA: &[(&str, &[&str])] = &[
     ("api", &["listen_addr"]),
     ("performance", &["attestation_batch_size", "merge_interval_ms", "cache_ttl_seconds", "max_memory_gb"]),
     ("storage", &["path"]),
-    ("feeds", &["name", "decimals", "legs"]),
-    ("feeds.legs", &["source", "symbol", "base", "quote", "weight", "mirror"]),
+    ("feeds", &["name", "decimals", "min_groups", "legs"]),
+    ("feeds.legs", &["source", "symbol", "base", "quote", "weight", "mirror", "invert", "min_volume", "ws_symbol"]),
 ];
 
 /// Checks all keys and expands `${VAR}` in all strings (comments are no strings). Line numbers stay as they were.
