@@ -37,7 +37,10 @@ impl Args {
         let blockers = blockers(&config);
         let mut warnings = warnings(&config);
         warnings.extend(config.unsupported.iter().map(|source| {
-            format!("{} {:?} is not built yet: unsupported, counts as inactive", source.section, source.name)
+            format!(
+                "{} {:?} is not built, or names no second node: unsupported, counts as inactive",
+                source.section, source.name
+            )
         }));
         if self.json {
             println!("{}", json(&config, &blockers, &warnings));
@@ -92,6 +95,9 @@ fn json(config: &Resolved, blockers: &[String], warnings: &[String]) -> serde_js
     serde_json::json!({
         "ok": true, "id": config.id, "feeds": feeds, "missing": blockers, "warnings": warnings,
         "sources": config.exchanges.iter().map(|e| serde_json::json!({"name": e.name, "symbols": e.symbols, "status": "supported"}))
+            .chain(config.chains.iter().map(|c| serde_json::json!({
+                "name": c.name, "symbols": c.reads.iter().map(|r| &r.symbol).collect::<Vec<_>>(), "status": "supported",
+            })))
             .chain(config.unsupported.iter().map(|u| serde_json::json!({"name": u.name, "section": u.section, "status": "unsupported"})))
             .collect::<Vec<_>>(),
         "listen": config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -115,6 +121,9 @@ fn print(config: &Resolved, starts: bool) {
     );
     for exchange in &config.exchanges {
         println!("source   {:<10} supported, {} markets", exchange.name, exchange.symbols.len());
+    }
+    for chain in &config.chains {
+        println!("source   {:<10} supported, {} contracts", chain.name, chain.reads.len());
     }
     for source in &config.unsupported {
         println!("source   {:<10} unsupported", source.name);

@@ -9,7 +9,7 @@ use concurrence_protocol::decode_proof;
 use concurrence_store::{RedbStore, Store};
 use serde::Serialize;
 
-use crate::{RegistryFile, Resolved, node::sources};
+use crate::{RegistryFile, Resolved, chain_watch, node::sources};
 
 /// What is to be audited.
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,11 +160,20 @@ impl AuditReport {
                 }
             }
         }
+        for source in config.chains.iter().filter(|source| !source.reads.is_empty()) {
+            let chain = chain_watch::chain(source)?;
+            for (read, result) in chain_watch::read(source, &chain).await {
+                match result {
+                    Ok(_) => self.verified += 1,
+                    Err(error) => self.find("source", format!("{} {}", source.name, read.symbol), error),
+                }
+            }
+        }
         for source in &config.unsupported {
             self.find(
                 "unsupported_source",
                 &source.name,
-                format!("[[{}]] of this kind is not built yet", source.section),
+                format!("[[{}]] of this kind is not built, or names no second node", source.section),
             );
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! One oracle node: configuration, keys, tasks and shutdown around an engine.
 
 mod audit;
+mod chain_watch;
 pub mod config;
 mod driver;
 mod keys;

@@ -18,7 +18,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    Keys, RegistryFile, Resolved,
+    Keys, RegistryFile, Resolved, chain_watch,
     config::{BroadcastSection, ExchangeSource},
     driver::{Clock, Command, Driver, Ended, wall_ms},
     peers::Peers,
@@ -141,7 +141,8 @@ impl Node {
                 }
             }
         })];
-        let watches = watching.into_iter().map(|watch| watch.run(commands.clone())).collect();
+        let mut watches: JoinSet<()> = watching.into_iter().map(|watch| watch.run(commands.clone())).collect();
+        watch_chains(&config, &mut watches, &commands)?;
         Ok(Self {
             commands,
             driver,
@@ -196,6 +197,7 @@ impl Node {
         for watch in watching {
             self.watches.spawn(watch.run(self.commands.clone()));
         }
+        watch_chains(&config, &mut self.watches, &self.commands)?;
         let changes = reload::changes(&self.config, &config);
         self.config = config;
         Ok(changes)
@@ -355,6 +357,15 @@ fn net_config(config: &Resolved, keys: &Keys, registry: &Registry, peers: &Peers
         },
         limits: Limits { max_frame_bytes: FRAME_LEN_MAX, ..Limits::default() },
     }
+}
+
+/// Reads the sources on chains from now on. Their addresses were checked when the configuration was resolved.
+fn watch_chains(config: &Resolved, watches: &mut JoinSet<()>, commands: &mpsc::Sender<Command>) -> anyhow::Result<()> {
+    for source in config.chains.iter().filter(|source| !source.reads.is_empty()) {
+        let chain = chain_watch::chain(source).with_context(|| format!("source {}", source.name))?;
+        watches.spawn(chain_watch::run(source.clone(), chain, commands.clone()));
+    }
+    Ok(())
 }
 
 /// A number that differs between nodes and starts, so that not all of them come back to a venue at once.

@@ -77,8 +77,9 @@ pub(crate) fn changes(old: &Resolved, new: &Resolved) -> Vec<String> {
         changes.push(format!("submission {:?}", new.submission));
     }
     if exchanges(old) != exchanges(new) {
-        let names: Vec<_> = new.exchanges.iter().map(|exchange| exchange.name.as_str()).collect();
-        changes.push(format!("exchanges {}", names.join(", ")));
+        let names = new.exchanges.iter().map(|exchange| exchange.name.as_str());
+        let names: Vec<_> = names.chain(new.chains.iter().map(|chain| chain.name.as_str())).collect();
+        changes.push(format!("sources {}", names.join(", ")));
     }
     changes
 }

@@ -312,7 +312,10 @@ impl Scribe {
         for source in &self.unsupported {
             add(
                 "unsupported_source",
-                format!("{} {:?} is not built yet and counts as inactive", source.section, source.name),
+                format!(
+                    "{} {:?} is not built, or names no second node, and counts as inactive",
+                    source.section, source.name
+                ),
             );
         }
         let _ = now;

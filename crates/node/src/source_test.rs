@@ -7,7 +7,7 @@ use concurrence_oracle::{Leg, LegRecord, Observation, Prior, Quote, SourceId, ob
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::{Resolved, driver::wall_ms, node::sources, watch::Uses};
+use crate::{Resolved, chain_watch, driver::wall_ms, node::sources, watch::Uses};
 
 /// One leg, looked at now.
 #[derive(Clone, Debug, Serialize)]
@@ -38,8 +38,11 @@ type Said = BTreeMap<(SourceId, String), Result<Quote, String>>;
 /// Asks every exchange for every market once and shows each leg of the feeds chosen; none chosen means all. An exchange chosen shows its
 /// legs only, but all are asked, since the others convert.
 pub async fn look(config: &Resolved, source: Option<&str>, feed: Option<&str>) -> anyhow::Result<Vec<LegLook>> {
-    if let Some(name) = source.filter(|name| config.exchanges.iter().all(|exchange| exchange.name != *name)) {
-        anyhow::bail!("source {name:?} is not among data_sources.exchanges");
+    let known = |name: &str| {
+        config.exchanges.iter().any(|exchange| exchange.name == name) || config.chains.iter().any(|c| c.name == name)
+    };
+    if let Some(name) = source.filter(|name| !known(name)) {
+        anyhow::bail!("source {name:?} is not configured");
     }
     let plans: Vec<_> =
         config.feeds.iter().filter(|plan| feed.is_none_or(|feed| plan.graph.feed().to_string() == feed)).collect();
@@ -103,6 +106,14 @@ async fn ask(config: &Resolved) -> anyhow::Result<Said> {
                 }
             }
             said
+        });
+    }
+    for source in config.chains.clone() {
+        let chain = chain_watch::chain(&source)?;
+        tasks.spawn(async move {
+            let read = chain_watch::read(&source, &chain).await;
+            let key = |symbol: &String| (source.source, symbol.clone());
+            read.iter().map(|(read, said)| (key(&read.symbol), said.clone().map_err(|e| e.to_string()))).collect()
         });
     }
     let mut all = Said::new();

@@ -13,3 +13,4 @@ mod kills;
 mod namespaces;
 mod one_key_twice;
 mod refusals;
+mod sources;

@@ -42,7 +42,10 @@ pub use eip712::{Address, AddressError, Domain, EvmSignature, PriceGroup, Signat
 pub use feed::{Currency, Feed, NameError};
 pub use gate::{MAD_FLOOR_PPM, Point, gate};
 pub use legs::{FeedLegs, LegRecord, LegsError, LegsRecord, Verdict};
-pub use markets::{BINANCE, BITSTAMP, BYBIT, COINBASE, DYDX, GEMINI, KRAKEN, OKX, default_feeds, default_legs};
+pub use markets::{
+    BINANCE, BITSTAMP, BYBIT, CHAINLINK, COINBASE, CURVE, DYDX, GEMINI, KRAKEN, OKX, UNISWAP_V3, default_feeds,
+    default_legs,
+};
 pub use observe::{Doubt, Observation, ObserveParams, Observed, Prior, Refused, observe};
 pub use price::{PRICE_DECIMALS, PRICE_TEXT_LEN_MAX, Price, PriceError};
 pub use quote::Quote;

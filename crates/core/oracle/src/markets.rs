@@ -26,6 +26,15 @@ pub const GEMINI: SourceId = SourceId::fixed::<6>();
 /// Network-wide index of OKX.
 pub const OKX: SourceId = SourceId::fixed::<7>();
 
+/// Network-wide index of Uniswap v3 pools.
+pub const UNISWAP_V3: SourceId = SourceId::fixed::<8>();
+
+/// Network-wide index of Curve pools.
+pub const CURVE: SourceId = SourceId::fixed::<9>();
+
+/// Network-wide index of Chainlink, whose answers are other venues' prices.
+pub const CHAINLINK: SourceId = SourceId::fixed::<10>();
+
 /// Feeds of a configuration without a feeds table.
 pub fn default_feeds() -> Vec<Feed> {
     PRICED.iter().filter_map(|priced| format!("{}/USD", priced.base).parse().ok()).collect()

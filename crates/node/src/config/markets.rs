@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use concurrence_engine::FeedPlan;
 use concurrence_oracle::{
-    BATCH_FEEDS_MAX, ConversionGraph, Currency, Feed, GraphError, HOPS_DEFAULT, Leg, Price, SourceId, default_feeds,
-    default_legs,
+    BATCH_FEEDS_MAX, CHAINLINK, ConversionGraph, Currency, Feed, GraphError, HOPS_DEFAULT, Leg, Price, SourceId,
+    default_feeds, default_legs,
 };
 use concurrence_sources::Venue;
 
 use super::{
-    Config, ConfigError, FeedSection, LegSection,
+    ChainRead, ChainSource, Config, ConfigError, FeedSection, LegSection,
+    chains::{CHAINS, contract},
     resolve::{Configured, VENUES, within},
 };
 
@@ -40,18 +41,42 @@ pub struct LegUse {
 /// What the markets of each source are used for, by symbol.
 type Uses = BTreeMap<SourceId, Vec<MarketUse>>;
 
+/// What each source on a chain is read for.
+type Reads = BTreeMap<SourceId, Vec<ChainRead>>;
+
 /// A leg with what the graph does not hold of it.
 struct Written {
     leg: Leg,
-    market: MarketUse,
+    from: From,
+}
+
+/// Where a leg's price comes from.
+enum From {
+    Market(MarketUse),
+    Chain(ChainRead),
+}
+
+/// The configured sources of both kinds.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'a> {
+    pub(super) exchanges: &'a [Configured<'a>],
+    pub(super) chains: &'a [ChainSource],
+}
+
+impl Sources<'_> {
+    fn weight(&self, source: SourceId) -> Option<u32> {
+        let exchange = self.exchanges.iter().find(|(_, exchange)| exchange.source == source);
+        let chain = || self.chains.iter().find(|chain| chain.source == source).map(|chain| chain.weight);
+        exchange.map(|(section, _)| section.weight).or_else(chain)
+    }
 }
 
 /// Share of a feed's weight that derived prices must stay below, as a divisor: other venues' prices never make up half.
 const DERIVED_SHARE: u64 = 2;
 
 impl Config {
-    /// What is priced, and what each market is used for.
-    pub(super) fn feeds(&self, exchanges: &[Configured<'_>]) -> Result<(Vec<FeedPlan>, Uses), ConfigError> {
+    /// What is priced, what each market is used for, and what is read on chains.
+    pub(super) fn feeds(&self, sources: Sources<'_>) -> Result<(Vec<FeedPlan>, Uses, Reads), ConfigError> {
         let defaults: Vec<FeedSection> = default_feeds()
             .into_iter()
             .map(|feed| FeedSection {
@@ -65,27 +90,30 @@ impl Config {
         let batch_max = self.performance.attestation_batch_size;
         within("performance.attestation_batch_size", batch_max as u64, 1, BATCH_FEEDS_MAX as u64)?;
         within("feeds (their number)", sections.len() as u64, 1, batch_max as u64)?;
-        let (mut plans, mut uses): (Vec<FeedPlan>, Uses) = Default::default();
+        let (mut plans, mut uses, mut reads): (Vec<FeedPlan>, Uses, Reads) = Default::default();
         for section in sections {
             let feed: Feed = section.name.parse().map_err(|e| value(section, "name", format!("{e}")))?;
             if plans.iter().any(|plan| plan.graph.feed() == feed) {
                 return Err(value(section, "name", "is configured twice".to_owned()));
             }
             within(&format!("feeds[{}].decimals", section.name), u64::from(section.decimals), 0, 18)?;
-            let written = legs_of(section, feed, exchanges)?;
+            let written = legs_of(section, feed, sources)?;
             check_books(section, &written)?;
             let legs: Vec<Leg> = written.iter().map(|w| w.leg.clone()).collect();
             let graph =
                 ConversionGraph::new(feed, legs, HOPS_DEFAULT).map_err(|e| value(section, "legs", e.to_string()))?;
             check_independence(section, &graph)?;
-            for Written { leg, market } in written {
-                add(&mut uses, section, leg.source, market)?;
+            for Written { leg, from } in written {
+                match from {
+                    From::Market(market) => add(&mut uses, section, leg.source, market)?,
+                    From::Chain(read) => add_read(&mut reads, section, leg.source, read)?,
+                }
             }
             let expo = -i8::try_from(section.decimals).unwrap_or(18); // bounded to 18 above
             plans.push(FeedPlan { graph, expo });
         }
         uses.values_mut().for_each(|markets| markets.sort_by(|a, b| a.symbol.cmp(&b.symbol)));
-        Ok((plans, uses))
+        Ok((plans, uses, reads))
     }
 }
 
@@ -123,20 +151,33 @@ fn add(uses: &mut Uses, section: &FeedSection, source: SourceId, market: MarketU
     Ok(())
 }
 
-/// A feed's legs over the configured exchanges: those written, or the known ones. A venue's weight multiplies its legs'.
-fn legs_of(section: &FeedSection, feed: Feed, exchanges: &[Configured<'_>]) -> Result<Vec<Written>, ConfigError> {
+/// As [`add`], for a contract.
+fn add_read(reads: &mut Reads, section: &FeedSection, source: SourceId, read: ChainRead) -> Result<(), ConfigError> {
+    let known = reads.entry(source).or_default();
+    match known.iter().find(|other| other.symbol == read.symbol) {
+        None => known.push(read),
+        Some(other) if *other == read => {}
+        Some(_) => {
+            let detail = format!("leg {} has another contract in another feed", read.symbol);
+            return Err(value(section, "legs", detail));
+        }
+    }
+    Ok(())
+}
+
+/// A feed's legs over the configured sources: those written, or the known ones. A source's weight multiplies its legs'.
+fn legs_of(section: &FeedSection, feed: Feed, sources: Sources<'_>) -> Result<Vec<Written>, ConfigError> {
     let legs: Vec<Written> = match section.legs.is_empty() {
         true => default_legs(feed).into_iter().map(known).collect(),
-        false => section.legs.iter().map(|leg| written(section, leg, exchanges)).collect::<Result<_, _>>()?,
+        false => section.legs.iter().map(|leg| written(section, leg, sources)).collect::<Result<_, _>>()?,
     };
     if legs.is_empty() {
         let detail = "has no legs, and none are known for this feed: write [[feeds.legs]]".to_owned();
         return Err(value(section, "legs", detail));
     }
-    let weighted = legs.into_iter().filter_map(|Written { leg, market }| {
-        let (exchange, _) = exchanges.iter().find(|(_, exchange)| exchange.source == leg.source)?;
-        let leg = Leg { weight: leg.weight.saturating_mul(exchange.weight), ..leg };
-        Some(Written { leg, market })
+    let weighted = legs.into_iter().filter_map(|Written { leg, from }| {
+        let leg = Leg { weight: leg.weight.saturating_mul(sources.weight(leg.source)?), ..leg };
+        Some(Written { leg, from })
     });
     let weighted: Vec<_> = weighted.collect();
     if weighted.is_empty() {
@@ -149,8 +190,8 @@ fn legs_of(section: &FeedSection, feed: Feed, exchanges: &[Configured<'_>]) -> R
 
 /// A default leg.
 fn known(leg: Leg) -> Written {
-    let market = market(&leg, None, false, None);
-    Written { leg, market }
+    let from = From::Market(market(&leg, None, false, None));
+    Written { leg, from }
 }
 
 fn market(leg: &Leg, on_stream: Option<&String>, invert: bool, volume_min: Option<Price>) -> MarketUse {
@@ -163,26 +204,39 @@ fn market(leg: &Leg, on_stream: Option<&String>, invert: bool, volume_min: Optio
     MarketUse { symbol, on_stream, legs: vec![LegUse { symbol: of_leg, invert, volume_min }] }
 }
 
-fn written(section: &FeedSection, written: &LegSection, exchanges: &[Configured<'_>]) -> Result<Written, ConfigError> {
+fn written(section: &FeedSection, written: &LegSection, sources: Sources<'_>) -> Result<Written, ConfigError> {
     let LegSection { source: venue, symbol, base, quote, weight, mirror, .. } = written.clone();
     let refused = |detail: String| value(section, "legs", format!("leg {symbol} of {venue}: {detail}"));
-    let known = VENUES.iter().find(|(name, _)| *name == venue);
-    let &(_, source) = known.ok_or_else(|| refused(format!("source {venue:?} is no known exchange")))?;
-    if exchanges.iter().all(|(_, exchange)| exchange.source != source) {
-        return Err(refused(format!("source {venue:?} is not among data_sources.exchanges")));
+    let known = VENUES.iter().chain(&CHAINS).find(|(name, _)| *name == venue);
+    let &(_, source) =
+        known.ok_or_else(|| refused(format!("source {venue:?} is no known exchange or chain source")))?;
+    if sources.weight(source).is_none() {
+        let section = if CHAINS.iter().any(|(name, _)| *name == venue) {
+            "data_sources.on_chain or data_sources.oracles with two rpc addresses"
+        } else {
+            "data_sources.exchanges"
+        };
+        return Err(refused(format!("source {venue:?} is not among {section}")));
     }
     let currency = |text: &str| text.parse::<Currency>().map_err(|e| refused(e.to_string()));
     let (base, quote) = (currency(&base)?, currency(&quote)?);
     within(&format!("feeds[{}].legs[{symbol}].weight", section.name), u64::from(weight), 1, 10_000)?;
+    let leg = Leg { source, venue: venue.clone(), symbol: symbol.clone(), base, quote, weight, mirror };
+    if CHAINS.iter().any(|(name, _)| *name == venue) {
+        let read = contract(source, written).map_err(refused)?;
+        return Ok(Written { leg, from: From::Chain(read) });
+    }
+    if written.contract.is_some() {
+        return Err(refused("an exchange has no contract".to_owned()));
+    }
     let floor = |text: &String| {
         let price = Price::parse(text).ok().filter(|price| price.is_positive());
         price.ok_or_else(|| refused(format!("min_volume {text:?} is no decimal above zero")))
     };
     let volume_min = written.min_volume.as_ref().map(floor).transpose()?;
-    let leg = Leg { source, venue: venue.clone(), symbol: symbol.clone(), base, quote, weight, mirror };
     let market = market(&leg, written.ws_symbol.as_ref(), written.invert, volume_min);
     let leg = Leg { symbol: market.legs[0].symbol.clone(), ..leg }; // `market` gives one
-    Ok(Written { leg, market })
+    Ok(Written { leg, from: From::Market(market) })
 }
 
 /// Coinbase sells one book under two names: a product in USDC shows the orders and prices of the one in USD.
@@ -204,7 +258,7 @@ fn check_books(section: &FeedSection, written: &[Written]) -> Result<(), ConfigE
 
 /// Prices that a venue took from others make up less than half of the weight, and the groups that are independent are enough.
 fn check_independence(section: &FeedSection, graph: &ConversionGraph) -> Result<(), ConfigError> {
-    let is_derived = |leg: &&Leg| leg.venue.parse().is_ok_and(Venue::is_derived);
+    let is_derived = |leg: &&Leg| leg.source == CHAINLINK || leg.venue.parse().is_ok_and(Venue::is_derived);
     let priced = || graph.legs().iter().filter(|leg| graph.is_price_leg(leg));
     let weight = |legs: &mut dyn Iterator<Item = &Leg>| legs.map(|leg| u64::from(leg.weight)).sum::<u64>();
     let (derived, all) = (weight(&mut priced().filter(is_derived)), weight(&mut priced()));
@@ -308,7 +362,7 @@ min_sources = 1
         let circle = [KRAKEN_USD, ("okx", "A", "USDT", "EUR", ""), ("okx", "B", "EUR", "USDT", "")];
         assert!(refused("BTC/USD", "", &circle).contains("goes in a circle"));
         let said = refused("BTC/USD", "", &[("mtgox", "X", "BTC", "USD", "")]);
-        assert!(said.contains("leg X of mtgox: source \"mtgox\" is no known exchange"), "{said}");
+        assert!(said.contains("leg X of mtgox: source \"mtgox\" is no known exchange or chain source"), "{said}");
         let said = refused("BTC/USD", "", &[("okx", "BTC-USDT", "BTC", "usd t", "")]);
         assert!(said.contains("leg BTC-USDT of okx"), "{said}");
         let said = refused("BTC/USD", "", &[("kraken", "XBTUSD", "BTC", "USD", "min_volume = \"0\"")]);
@@ -369,5 +423,72 @@ min_sources = 1
         assert_eq!(usdc.legs, [LegUse { symbol: "1/USDCUSDT".into(), invert: true, volume_min: floor }]);
         assert!(config.feeds[0].graph.legs().iter().any(|leg| leg.symbol == "1/USDCUSDT"));
         assert!(of("kraken").stream.is_some(), "the public address has a stream");
+    }
+
+    /// Legs on a chain, each with what is wrong named; `{}` is what stands in the contract.
+    fn on_chain(source: &str, contract: &str) -> String {
+        let section = if source == "chainlink" { "oracles" } else { "on_chain" };
+        let text = format!(
+            r#"{HEAD}
+[[data_sources.exchanges]]
+name = "kraken"
+[[data_sources.{section}]]
+name = "{source}"
+chain = "ethereum"
+rpc_url = "http://127.0.0.1:1/secret"
+second_rpc_url = "http://127.0.0.1:2/secret"
+weight = 5
+[[feeds]]
+name = "ETH/USD"
+[[feeds.legs]]
+source = "kraken"
+symbol = "ETHUSD"
+base = "ETH"
+quote = "USD"
+[[feeds.legs]]
+source = "kraken"
+symbol = "USDCUSD"
+base = "USDC"
+quote = "USD"
+[[feeds.legs]]
+source = "{source}"
+symbol = "P"
+base = "ETH"
+quote = "{quote}"
+contract = {{ {contract} }}
+"#,
+            quote = if source == "chainlink" { "USD" } else { "USDC" },
+        );
+        let config = Config::parse(&text, &|_| None).and_then(|config| config.resolve(Path::new(".")));
+        config.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    const ADDRESS: &str = "address = \"0x88e6A0c2dDD26FEEb64F039a2c41296FcB3f5640\"";
+
+    #[test]
+    fn contracts_are_complete_or_refused_by_name() {
+        let pool = "decimals0 = 6, decimals1 = 18, min_liquidity = \"1000\"";
+        assert_eq!(on_chain("uniswap_v3", &format!("{ADDRESS}, {pool}")), "");
+        assert!(on_chain("uniswap_v3", pool).contains("missing field `address`"));
+        let said = on_chain("uniswap_v3", ADDRESS);
+        assert!(said.contains("leg P of uniswap_v3: contract has no min_liquidity"), "{said}");
+        let said = on_chain("uniswap_v3", &format!("{ADDRESS}, {pool}, window_seconds = 12"));
+        assert!(said.contains("window_seconds 12 is not within 60 and 86400"), "{said}");
+        let said = on_chain("uniswap_v3", &format!("address = \"0x12\", {pool}"));
+        assert!(said.contains("contract address \"0x12\""), "{said}");
+        assert_eq!(on_chain("chainlink", ADDRESS), "");
+        let said = on_chain("chainlink", &format!("{ADDRESS}, min_answer = \"1\""));
+        assert!(said.contains("min_answer and max_answer come together"), "{said}");
+    }
+
+    /// December 2023: stableswap-ng pools of before whose `price_oracle` jumps are refused when the configuration is loaded.
+    #[test]
+    fn curve_2023_a_pool_with_the_known_fault_is_refused() {
+        let pool = |created: u64, plain: bool| {
+            on_chain("curve", &format!("{ADDRESS}, created_seconds = {created}, stableswap_ng = true, plain = {plain}"))
+        };
+        assert!(pool(1_702_373_974, false).contains("leg P of curve: a stableswap-ng pool made before 2023-12-12"));
+        assert_eq!(pool(1_702_373_975, false), "");
+        assert_eq!(pool(1_702_373_974, true), "");
     }
 }

@@ -12,10 +12,12 @@ use std::{
 use serde::Deserialize;
 
 pub use self::{
+    chains::{ChainRead, ChainSource},
     markets::{LegUse, MarketUse},
     resolve::{ExchangeSource, Resolved, StreamSource, Unsupported},
 };
 
+mod chains;
 mod markets;
 mod resolve;
 
@@ -103,10 +105,11 @@ pub struct DataSourcesSection {
     /// Exchanges.
     #[serde(default)]
     pub exchanges: Vec<ExchangeSection>,
-    /// On-chain sources. None is built yet: listed as unsupported, counted as inactive.
+    /// Contracts that hold prices of their own. One without a second node to confirm the first is listed as unsupported, counted as
+    /// inactive.
     #[serde(default)]
     pub on_chain: Vec<OnChainSection>,
-    /// Other oracles, for cross-checks. None is built yet: listed as unsupported, counted as inactive.
+    /// Other oracles, for cross-checks. As above.
     #[serde(default)]
     pub oracles: Vec<OtherOracleSection>,
 }
@@ -143,30 +146,48 @@ pub struct ExchangeSection {
 
 /// `[[data_sources.on_chain]]`
 #[derive(Clone, Debug, Deserialize)]
-#[allow(dead_code, reason = "sources of this kind are listed, not run, until they are built")]
+#[allow(dead_code, reason = "the chain's name is for who reads the file")]
 pub struct OnChainSection {
-    /// Which protocol.
+    /// Which protocol: `uniswap_v3` or `curve`. Required.
     pub name: String,
-    /// Which chain.
+    /// Which chain, for people. Required.
     pub chain: String,
-    /// JSON-RPC endpoint.
+    /// JSON-RPC endpoint. Required.
     pub rpc_url: Secret,
-    /// Weight against other sources.
+    /// JSON-RPC endpoint of another node of the same chain: what the two do not agree on is not read. None by default.
+    pub second_rpc_url: Option<Secret>,
+    /// How many blocks below the newest one is read, 0 to 64. Default 1.
+    #[serde(default = "default_depth")]
+    pub depth: u64,
+    /// Time between two readings, in milliseconds, 1,000 to 600,000. Default 6,000: half of Ethereum's time between blocks.
+    #[serde(default = "default_chain_interval_ms")]
+    pub poll_interval_ms: u64,
+    /// Weight of the source against the others, 1 to 10,000. Default 25.
     #[serde(default = "default_weight")]
     pub weight: u32,
 }
 
 /// `[[data_sources.oracles]]`
 #[derive(Clone, Debug, Deserialize)]
-#[allow(dead_code, reason = "sources of this kind are listed, not run, until they are built")]
+#[allow(dead_code, reason = "the chain's name is for who reads the file, contracts are written beside their legs")]
 pub struct OtherOracleSection {
-    /// Which oracle.
+    /// Which oracle: `chainlink`. Required.
     pub name: String,
-    /// Which chain.
+    /// Which chain, for people.
     pub chain: Option<String>,
-    /// Its contract.
+    /// Accepted; each leg names its own contract.
     pub contract: Option<String>,
-    /// Weight against other sources.
+    /// JSON-RPC endpoint.
+    pub rpc_url: Option<Secret>,
+    /// JSON-RPC endpoint of another node of the same chain.
+    pub second_rpc_url: Option<Secret>,
+    /// How many blocks below the newest one is read, 0 to 64. Default 1.
+    #[serde(default = "default_depth")]
+    pub depth: u64,
+    /// Time between two readings, in milliseconds, 1,000 to 600,000. Default 6,000.
+    #[serde(default = "default_chain_interval_ms")]
+    pub poll_interval_ms: u64,
+    /// Weight of the source against the others, 1 to 10,000. Default 25. Below half of every feed's.
     #[serde(default = "default_weight")]
     pub weight: u32,
 }
@@ -256,7 +277,7 @@ pub struct FeedSection {
 /// `[[feeds.legs]]`
 #[derive(Clone, Debug, Deserialize)]
 pub struct LegSection {
-    /// Name of a configured exchange. Required.
+    /// Name of a configured source. Required.
     pub source: String,
     /// The venue's own symbol. Required.
     pub symbol: String,
@@ -277,6 +298,39 @@ pub struct LegSection {
     pub min_volume: Option<String>,
     /// The stream's spelling of the symbol. Default: the symbol; for Kraken `BASE/QUOTE`.
     pub ws_symbol: Option<String>,
+    /// What is read, for a source on a chain; required there.
+    pub contract: Option<ContractSection>,
+}
+
+/// `contract` of `[[feeds.legs]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ContractSection {
+    /// Its address, `0x` and 40 hexadecimal digits. Required.
+    pub address: String,
+    /// Uniswap v3: decimals of token0, the one with the lower address, 0 to 18. Required there.
+    pub decimals0: Option<u8>,
+    /// Uniswap v3: decimals of token1, 0 to 18. Required there.
+    pub decimals1: Option<u8>,
+    /// Uniswap v3: window of the mean, in seconds, 60 to 86,400. Default 1,800.
+    pub window_seconds: Option<u32>,
+    /// Uniswap v3: least liquidity in range over the window, as an integer in a string. Required there.
+    pub min_liquidity: Option<String>,
+    /// Curve: which price of a pool of three or more, 0 to 7; none for a pool of two.
+    pub coin: Option<u8>,
+    /// Curve: when the pool was made, in seconds since 1970. Required there.
+    pub created_seconds: Option<u64>,
+    /// Curve: whether the pool is of the stableswap-ng kind. Required there.
+    pub stableswap_ng: Option<bool>,
+    /// Curve: whether all its coins have 18 decimals and none has a rate oracle. Required there.
+    pub plain: Option<bool>,
+    /// Chainlink: decimals of its answers, 0 to 18. Default 8.
+    pub decimals: Option<u8>,
+    /// Chainlink: longest time between two updates, in seconds, 1 to 172,800. Default 3,600.
+    pub heartbeat_seconds: Option<u64>,
+    /// Chainlink: the aggregator's `minAnswer()`, as an integer in a string, where it has one.
+    pub min_answer: Option<String>,
+    /// Chainlink: the aggregator's `maxAnswer()`, likewise. Both or neither.
+    pub max_answer: Option<String>,
 }
 
 /// Text that is never shown.
@@ -429,6 +483,14 @@ fn default_registry() -> PathBuf {
 
 const fn default_weight() -> u32 {
     25
+}
+
+const fn default_depth() -> u64 {
+    1
+}
+
+const fn default_chain_interval_ms() -> u64 {
+    6_000
 }
 
 const fn default_timeout_ms() -> u64 {

@@ -13,7 +13,7 @@ use concurrence_oracle::{
 };
 use concurrence_sources::{Channel, Venue};
 
-use super::{BroadcastSection, Config, ConfigError, ExchangeSection, MarketUse, Secret};
+use super::{BroadcastSection, ChainSource, Config, ConfigError, ExchangeSection, MarketUse, Secret, markets::Sources};
 
 /// A configuration that a node can run with.
 #[derive(Clone, Debug)]
@@ -38,7 +38,9 @@ pub struct Resolved {
     pub observers: BTreeSet<PeerId>,
     /// The exchanges to ask.
     pub exchanges: Vec<ExchangeSource>,
-    /// Configured sources of kinds that are not built yet.
+    /// The sources on chains that are read.
+    pub chains: Vec<ChainSource>,
+    /// Configured sources of kinds that are not built, or without a second node.
     pub unsupported: Vec<Unsupported>,
     /// What is priced, and how.
     pub feeds: Vec<FeedPlan>,
@@ -123,8 +125,17 @@ impl Config {
 
     fn resolve_values(&self, base: &Path) -> Result<Resolved, ConfigError> {
         let submission = self.submission()?;
-        let (exchanges, unsupported) = self.exchanges(submission.interval_ms)?;
-        let (feeds, uses) = self.feeds(&exchanges)?;
+        let (exchanges, mut unsupported) = self.exchanges(submission.interval_ms)?;
+        let (mut chains, without_nodes) = self.chains()?;
+        unsupported.extend(without_nodes);
+        let (feeds, uses, mut reads) = self.feeds(Sources { exchanges: &exchanges, chains: &chains })?;
+        for chain in &mut chains {
+            chain.reads = reads.remove(&chain.source).unwrap_or_default();
+            crate::chain_watch::chain(chain).map_err(|error| ConfigError::Value {
+                field: format!("source {}", chain.name),
+                detail: error.to_string(),
+            })?;
+        }
         let exchanges = exchanges.into_iter().map(|(_, mut exchange)| {
             exchange.markets = uses.get(&exchange.source).cloned().unwrap_or_default();
             exchange.symbols = exchange.markets.iter().map(|market| market.symbol.clone()).collect();
@@ -156,6 +167,7 @@ impl Config {
             broadcast: self.network.broadcast,
             observers: observers.collect::<Result<_, _>>()?,
             exchanges,
+            chains,
             unsupported,
             aggregation: self.aggregation(&submission)?,
             feeds,
@@ -236,10 +248,6 @@ impl Config {
             };
             known.push((section, exchange));
         }
-        let (on_chain, oracles) = (&self.data_sources.on_chain, &self.data_sources.oracles);
-        let on_chain = on_chain.iter().map(|s| ("data_sources.on_chain", s.name.clone()));
-        let oracles = oracles.iter().map(|s| ("data_sources.oracles", s.name.clone()));
-        unsupported.extend(on_chain.chain(oracles).map(|(section, name)| Unsupported { section, name }));
         Ok((known, unsupported))
     }
 }

@@ -39,8 +39,11 @@ const SCHEMA: &[(&str, &[&str])] = &[
             "timeout_ms",
         ],
     ),
-    ("data_sources.on_chain", &["name", "chain", "rpc_url", "weight"]),
-    ("data_sources.oracles", &["name", "chain", "contract", "weight"]),
+    ("data_sources.on_chain", &["name", "chain", "rpc_url", "second_rpc_url", "depth", "poll_interval_ms", "weight"]),
+    (
+        "data_sources.oracles",
+        &["name", "chain", "contract", "rpc_url", "second_rpc_url", "depth", "poll_interval_ms", "weight"],
+    ),
     ("submission", &["min_sources", "max_price_age_seconds", "submission_interval_seconds", "confidence_threshold"]),
     ("aggregation", &["window_seconds", "max_width"]),
     ("monitoring", &["metrics_port", "metrics_addr", "log_level"]),
@@ -48,7 +51,28 @@ const SCHEMA: &[(&str, &[&str])] = &[
     ("performance", &["attestation_batch_size", "merge_interval_ms", "cache_ttl_seconds", "max_memory_gb"]),
     ("storage", &["path"]),
     ("feeds", &["name", "decimals", "min_groups", "legs"]),
-    ("feeds.legs", &["source", "symbol", "base", "quote", "weight", "mirror", "invert", "min_volume", "ws_symbol"]),
+    (
+        "feeds.legs",
+        &["source", "symbol", "base", "quote", "weight", "mirror", "invert", "min_volume", "ws_symbol", "contract"],
+    ),
+    (
+        "feeds.legs.contract",
+        &[
+            "address",
+            "decimals0",
+            "decimals1",
+            "window_seconds",
+            "min_liquidity",
+            "coin",
+            "created_seconds",
+            "stableswap_ng",
+            "plain",
+            "decimals",
+            "heartbeat_seconds",
+            "min_answer",
+            "max_answer",
+        ],
+    ),
 ];
 
 /// Checks all keys and expands `${VAR}` in all strings (comments are no strings). Line numbers stay as they were.

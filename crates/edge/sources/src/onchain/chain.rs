@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Url};
 
-use super::{BlockHead, block_request, call_request, parse_block, parse_call};
+use super::{BlockHead, block_request, call_request, number_request, parse_block, parse_call};
 use crate::{FetchError, ParseError, parse_error::short, transport};
 
 /// Two JSON-RPC endpoints of one chain. Addresses may hold keys: no message shows them.
@@ -12,9 +12,6 @@ pub struct Chain {
     nodes: [(Client, Url); 2],
     timeout: Duration,
 }
-
-/// Which block is read unless said otherwise: the newest that the chain will most likely not take back.
-pub const BLOCK_DEFAULT: &str = "safe";
 
 /// Why a chain was not set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,9 +55,13 @@ impl Chain {
         if nodes[0].1 == nodes[1].1 { Err(ChainConfigError::Same) } else { Ok(Self { nodes, timeout }) }
     }
 
-    /// The newest block of a tag that both know by the same hash and time.
-    pub async fn block(&self, tag: &str) -> Result<BlockHead, ChainError> {
-        let first = parse_block(&self.post(0, block_request(tag)).await?)?;
+    /// The block so many below the newest one, if both know it by the same hash and time.
+    pub async fn block(&self, depth: u64) -> Result<BlockHead, ChainError> {
+        let newest = parse_block(&self.post(0, block_request("latest")).await?)?;
+        let first = match depth {
+            0 => newest,
+            depth => parse_block(&self.post(0, number_request(newest.number.saturating_sub(depth))).await?)?,
+        };
         let second = parse_block(&self.post(1, block_request(&first.hash)).await?)?;
         if first == second { Ok(first) } else { Err(ChainError::Disagree("a block")) }
     }
@@ -111,7 +112,7 @@ mod tests {
     async fn read(times: [&'static str; 2], words: [&'static str; 2]) -> Result<Vec<u8>, ChainError> {
         let urls = [node(times[0], words[0]).await, node(times[1], words[1]).await];
         let chain = Arc::new(Chain::new([&urls[0], &urls[1]], TIMEOUT).unwrap());
-        let block = chain.block(BLOCK_DEFAULT).await?;
+        let block = chain.block(1).await?;
         Ok(parse_call(&chain.call("0xaa", "0x01", &block).await?)?)
     }
 

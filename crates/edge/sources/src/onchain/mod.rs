@@ -10,10 +10,12 @@ mod abi;
 #[cfg(feature = "transport")]
 mod chain;
 pub mod chainlink;
+mod contract;
 pub mod curve;
 mod rpc;
 pub mod uniswap;
 
 #[cfg(feature = "transport")]
-pub use chain::{BLOCK_DEFAULT, Chain, ChainConfigError, ChainError};
-pub use rpc::{BlockHead, block_request, call_request, parse_block, parse_call};
+pub use chain::{Chain, ChainConfigError, ChainError};
+pub use contract::Contract;
+pub use rpc::{BlockHead, block_request, call_request, number_request, parse_block, parse_call};

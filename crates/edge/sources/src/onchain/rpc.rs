@@ -28,6 +28,12 @@ pub fn block_request(block: &str) -> String {
     json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": [block, false]}).to_string()
 }
 
+/// The request for a block by its height.
+pub fn number_request(number: u64) -> String {
+    let params = json!([format!("{number:#x}"), false]);
+    json!({"jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": params}).to_string()
+}
+
 /// The request for what a contract returns at a block named by its hash (EIP-1898), which must be canonical.
 pub fn call_request(contract: &str, data: &str, block_hash: &str) -> String {
     let block = json!({"blockHash": block_hash, "requireCanonical": true});
