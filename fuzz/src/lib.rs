@@ -2,6 +2,7 @@
 //!
 //! The programs in `fuzz_targets/` hand libFuzzer's bytes to these functions; `tests/corpus.rs` hands them the seeds, without libFuzzer.
 
+pub mod chain_answers;
 pub mod fork_proofs;
 pub mod frames;
 pub mod intake;
@@ -14,6 +15,7 @@ pub mod steps;
 pub mod store_recovery;
 pub mod sync_session;
 pub mod venue_answers;
+pub mod venue_streams;
 mod verdict;
 mod wire;
 

@@ -6,7 +6,7 @@ use concurrence_sources::{Channel, DETAIL_LEN_MAX};
 
 use crate::Verdict;
 
-/// What is asked for of each channel: symbols that the recorded answers are about.
+/// What is asked for by name; beside it every channel is given every body for whichever market it is about.
 const ASKED: [(Channel, &str); 10] = [
     (Channel::BinanceTicker24hr, "BTCUSDT"),
     (Channel::BinanceTicker24hr, "ETHUSDT"),
@@ -29,9 +29,14 @@ const MAX_AGE_MS: u64 = 30_000;
 /// Gives a body to every channel; accepted if any of them reads a quote.
 pub fn check(body: &[u8]) -> Verdict {
     let mut verdict = Verdict::Refused("everywhere");
-    for (channel, symbol) in ASKED {
-        let parsed = channel.parse(body, symbol, RECEIVED);
-        assert_eq!(parsed, channel.parse(body, symbol, RECEIVED), "SRC-1: the same bytes give the same result");
+    let whichever = Channel::all().map(|channel| (channel, None));
+    for (channel, symbol) in ASKED.map(|(channel, symbol)| (channel, Some(symbol))).into_iter().chain(whichever) {
+        let parse = || match symbol {
+            Some(symbol) => channel.parse(body, symbol, RECEIVED),
+            None => channel.parse_any(body, RECEIVED),
+        };
+        let parsed = parse();
+        assert_eq!(parsed, parse(), "SRC-1: the same bytes give the same result");
         match parsed {
             Ok(quote) => {
                 check_quote(&quote);

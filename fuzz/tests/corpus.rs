@@ -7,9 +7,9 @@ use std::{
 };
 
 use concurrence_fuzz::{
-    Verdict, fork_proofs, frames, intake, operations, own_log, price_batches,
+    Verdict, chain_answers, fork_proofs, frames, intake, operations, own_log, price_batches,
     seeds::{self, REGRESSION},
-    store_recovery, sync_session, venue_answers,
+    store_recovery, sync_session, venue_answers, venue_streams,
 };
 
 /// Seeds stay small: the repository carries them for ever.
@@ -17,7 +17,8 @@ const CORPUS_BYTES_MAX: usize = 256 * 1024;
 
 type Decoder = fn(&[u8]) -> Verdict;
 
-const DECODERS: [(&str, Decoder); 5] = [
+const DECODERS: [(&str, Decoder); 6] = [
+    ("chain_answers", chain_answers::check),
     ("fork_proofs", fork_proofs::check),
     ("frames", frames::check),
     ("operations", operations::check),
@@ -27,11 +28,12 @@ const DECODERS: [(&str, Decoder); 5] = [
 
 type Program = fn(&[u8]);
 
-const PROGRAMS: [(&str, Program); 4] = [
+const PROGRAMS: [(&str, Program); 5] = [
     ("intake", intake::check),
     ("own_log", own_log::check),
     ("store_recovery", store_recovery::check),
     ("sync_session", sync_session::check),
+    ("venue_streams", venue_streams::check),
 ];
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -75,13 +77,20 @@ fn what_decoders_say_stands_in_the_names() {
 fn recorded_venue_answers_pass() {
     let venues = seeds::corpus().join("../../data/venues");
     let mut accepted = 0;
-    for folder in ["binance", "coinbase", "kraken", "malformed"] {
+    for folder in ["binance", "bitstamp", "bybit", "coinbase", "dydx", "gemini", "kraken", "malformed", "okx"] {
         for bytes in files(&venues.join(folder)).values() {
             accepted += usize::from(venue_answers::check(bytes) == Verdict::Accepted);
         }
     }
-    // Of each venue at least one is asked for by a symbol that the target knows.
-    assert!(accepted >= 6, "only {accepted} recorded answers give a quote");
+    // Every channel reads at least one of them.
+    assert!(accepted >= 26, "only {accepted} recorded answers give a quote");
+}
+
+#[test]
+fn recorded_chain_answers_pass() {
+    let accepted = files(&seeds::corpus().join("../../data/venues/onchain"));
+    let accepted = accepted.values().filter(|bytes| chain_answers::check(bytes) == Verdict::Accepted).count();
+    assert!(accepted >= 4, "only {accepted} recorded answers give a price");
 }
 
 #[test]

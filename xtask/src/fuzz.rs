@@ -41,9 +41,11 @@ const MEMORY_MIB_MAX: u64 = 1_024;
 /// Lines of a failed target's log that are shown: its panic and where it was.
 const LOG_LINES_SHOWN: usize = 40;
 
-/// Recorded answers that are seeds of this target, beside its own.
-const VENUE_ANSWERS: &str = "venue_answers";
-const VENUE_FOLDERS: [&str; 4] = ["binance", "coinbase", "kraken", "malformed"];
+/// Recorded answers that are seeds of these targets, beside their own.
+const RECORDED: [(&str, &[&str]); 2] = [
+    ("venue_answers", &["binance", "bitstamp", "bybit", "coinbase", "dydx", "gemini", "kraken", "malformed", "okx"]),
+    ("chain_answers", &["onchain"]),
+];
 
 impl Default for Options {
     fn default() -> Self {
@@ -153,8 +155,8 @@ fn run(runner: &Runner, programs: &Path, target: &str, seconds: u64, limit: Limi
     command.arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"));
     command.arg(format!("-artifact_prefix={}/", artifacts.display()));
     command.arg("-print_final_stats=1").args([&found, &seeds]);
-    if target == VENUE_ANSWERS {
-        command.args(VENUE_FOLDERS.map(|folder| root.join("data/venues").join(folder)));
+    for folders in RECORDED.iter().filter(|(of, _)| *of == target).map(|(_, folders)| folders) {
+        command.args(folders.iter().map(|folder| root.join("data/venues").join(folder)));
     }
     let ended = runner.run(&mut command, limit);
     let text = fs::read(&log).with_context(|| log.display().to_string())?;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(super) fn seeds() -> Vec<Seed> {
-    [frames(), operations(), fork_proofs(), price_batches(), venue_answers()].concat()
+    [frames(), operations(), fork_proofs(), price_batches(), venue_answers(), chain_answers()].concat()
 }
 
 /// Bytes after a change.
@@ -258,5 +258,19 @@ fn venue_answers() -> Vec<Seed> {
         seed("refused-everywhere-crossed", r#"{"symbol":"BTCUSDT","bidPrice":"2","askPrice":"1"}"#),
         seed("refused-everywhere-control-characters", "{\"code\":-1121,\"msg\":\"\\u001b[2J\\n\"}"),
         seed("refused-everywhere-greatest-exponent", r#"{"symbol":"LTCBTC","price":"9e999999999999"}"#),
+    ]
+}
+
+/// Beside the recorded answers in `data/venues/onchain`, which are seeds too.
+fn chain_answers() -> Vec<Seed> {
+    let seed = |name, result: &str| {
+        Seed::new("chain_answers", name, format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#))
+    };
+    let hash = "ab".repeat(32);
+    vec![
+        seed("accepted-a-block", &format!(r#"{{"hash":"0x{hash}","number":"0x1","timestamp":"0x6681f280"}}"#)),
+        seed("accepted-a-moving-average", &format!("\"0x{:064x}\"", 10u128.pow(18))),
+        seed("refused-everywhere-no-contract", "\"0x\""),
+        seed("refused-everywhere-an-array-beyond-the-end", &format!("\"0x{}\"", format!("{:064x}", 0xffe0).repeat(9))),
     ]
 }

@@ -6,7 +6,7 @@ use super::Seed;
 use crate::{material::author, steps::program};
 
 pub(super) fn seeds() -> Vec<Seed> {
-    [own_log(), intake(), sync_session(), sync_session_with_a_liar(), store_recovery()].concat()
+    [own_log(), intake(), sync_session(), sync_session_with_a_liar(), store_recovery(), venue_streams()].concat()
 }
 
 /// `what` of [`crate::own_log`]: 0 append (b: how far it gets), 2 back up, 3 restore, 4 lose the store, 5 lose the sidecar, 6 another key,
@@ -182,5 +182,45 @@ fn store_recovery() -> Vec<Seed> {
             "quarantine-and-proofs",
             &[[3, 0, 1, 0], [3, 0, 1, 1], [3, 0, 2, 0], [3, 3, 2, 1], [5, 1, 1, 1], [0, 1, 1, 0]],
         ),
+    ]
+}
+
+/// The stream's index among the channels that are one, then a line an event: `o` opened, `c` closed, `t` and `T` time passes, `l` and `b`
+/// refused; anything else is said.
+fn venue_streams() -> Vec<Seed> {
+    let seed = |name, stream: u8, events: &[&str]| {
+        let events = events.iter().map(|event| event.as_bytes()).collect::<Vec<_>>().join(&b'\n');
+        Seed::new("venue_streams", name, [vec![stream], events].concat())
+    };
+    let binance = |time: u64, last: &str| {
+        format!(r#"{{"e":"24hrTicker","E":{time},"s":"BTCUSDT","b":"1","a":"3","c":"{last}","v":"1"}}"#)
+    };
+    let (first, second) = (binance(1_719_792_000_500, "2"), binance(1_719_792_001_000, "2.5"));
+    let coinbase = |number: u8| {
+        format!(
+            r#"{{"channel":"ticker","timestamp":"2024-07-01T00:00:00.{number}Z","sequence_num":{number},"events":[{{"tickers":[{{"product_id":"BTC-USD","price":"2","best_bid":"1","best_ask":"3"}}]}}]}}"#
+        )
+    };
+    let bybit = |kind: &str, fields: &str| {
+        format!(
+            r#"{{"topic":"tickers.BTCUSDT","ts":1719792000500,"type":"{kind}","data":{{"symbol":"BTCUSDT",{fields}}}}}"#
+        )
+    };
+    vec![
+        seed("binance-reordered", 0, &["o", r#"{"result":null,"id":1}"#, &second, &first, &second]),
+        seed(
+            "binance-announced-end",
+            0,
+            &["o", &first, r#"{"e":"serverShutdown","E":1}"#, "t", "o", r#"{"result":null,"id":1}"#, &second, "c", "T"],
+        ),
+        seed("binance-refused-and-banned", 0, &["l", "T", "b", "T", "T", "t"]),
+        seed("bybit-changes", 2, &["o", &bybit("snapshot", r#""lastPrice":"2""#), &bybit("delta", r#""bid1Price":"1""#)]),
+        seed("coinbase-gap", 4, &["o", &coinbase(1), &coinbase(2), &coinbase(4), "T", "o", &coinbase(1)]),
+        seed(
+            "kraken-maintenance",
+            7,
+            &["o", r#"{"channel":"status","data":[{"system":"maintenance"}]}"#, "a", r#"{"channel":"heartbeat"}"#, "T"],
+        ),
+        seed("okx-pings", 8, &["o", r#"{"event":"subscribe"}"#, "T", "pong", "t", "pong"]),
     ]
 }
