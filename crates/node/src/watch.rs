@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use concurrence_crdt::Time;
 use concurrence_oracle::{Price, Quote, SourceId};
-use concurrence_sources::{FetchError, Market, PollPolicy, Polled, Poller, Source, Stream, StreamState, Target};
+use concurrence_sources::{
+    FetchError, Market, PollPolicy, Polled, Poller, Source, Stream, StreamState, Streamed, Target,
+};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -32,6 +34,9 @@ pub(crate) struct Seen {
 /// How long a market's last known volume stands in for one that a message does not give, in milliseconds: it is that of a day.
 const VOLUME_KEPT_MS: u64 = 600_000;
 
+/// Most prices of a stream taken at once, so that a venue that never stops is handed on too.
+const NEWS_MAX: usize = 256;
+
 impl Watch {
     /// All exchanges, ready. `seed` differs from node to node. Must be called within a Tokio runtime.
     pub(crate) fn all(exchanges: &[ExchangeSource], seed: u64) -> anyhow::Result<Vec<Self>> {
@@ -53,10 +58,10 @@ impl Watch {
         let mut poller = poller(&exchange, source, stream.as_ref());
         let mut uses = Uses::new(&exchange);
         loop {
-            let (symbol, quote) = tokio::select! {
-                streamed = next(&mut stream) => (streamed.symbol, streamed.quote),
+            let news = tokio::select! {
+                news = next(&mut stream) => news,
                 polled = poller.next() => match polled {
-                    Some(Polled { symbol, result: Ok(quote), .. }) => (symbol, quote),
+                    Some(Polled { symbol, result: Ok(quote), .. }) => [(symbol, quote)].into(),
                     Some(Polled { symbol, result: Err(error), .. }) => {
                         tell(&exchange.name, &symbol, &error);
                         continue;
@@ -65,9 +70,11 @@ impl Watch {
                     None => return,
                 },
             };
-            for (leg, quote) in uses.of(&symbol, &quote) {
-                if commands.send(Command::Quote(exchange.source, leg, quote)).await.is_err() {
-                    return;
+            for (symbol, quote) in news {
+                for (leg, quote) in uses.of(&symbol, &quote) {
+                    if commands.send(Command::Quote(exchange.source, leg, quote)).await.is_err() {
+                        return;
+                    }
                 }
             }
         }
@@ -91,15 +98,21 @@ fn poller(exchange: &ExchangeSource, source: Arc<Source>, stream: Option<&Stream
     Poller::start_behind(stream.map(Stream::state), &[source], &targets, policy)
 }
 
-/// The next price of a stream; never, where there is none.
-async fn next(stream: &mut Option<Stream>) -> concurrence_sources::Streamed {
-    if let Some(listening) = stream
-        && let Some(streamed) = listening.next().await
-    {
-        return streamed;
+/// The newest price of each market that a stream has; never any, where there is none. What waited while the driver was busy is
+/// overtaken: a venue that says much costs the driver no more than one that says little.
+async fn next(stream: &mut Option<Stream>) -> BTreeMap<String, Quote> {
+    let mut news = BTreeMap::new();
+    if let Some(listening) = stream {
+        let first = listening.next().await;
+        let waiting = std::iter::from_fn(|| listening.try_next()).take(NEWS_MAX);
+        // Nothing waits where nothing came.
+        news.extend(first.into_iter().chain(waiting).map(|Streamed { symbol, quote }| (symbol, quote)));
     }
-    *stream = None;
-    std::future::pending().await
+    if news.is_empty() {
+        *stream = None;
+        std::future::pending::<()>().await;
+    }
+    news
 }
 
 fn tell(exchange: &str, symbol: &str, error: &FetchError) {

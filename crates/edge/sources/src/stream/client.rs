@@ -55,10 +55,11 @@ struct Inner {
 
 /// Longest message read, in bytes. The longest that matter (dYdX's first, with all markets; Gemini's first of a book) run to
 /// hundreds of KiB.
-pub const MESSAGE_LEN_MAX: usize = 2 * 1024 * 1024;
+pub const MESSAGE_LEN_MAX: usize = 1024 * 1024;
 
-/// Events of connections waiting for the session; when full, connections wait, and the venue's own buffers fill.
-const EVENTS_MAX: usize = 256;
+/// Events of connections waiting for the session, each a message at most: 16 MiB of a hostile venue. When full, connections wait, and
+/// the venue's own buffers fill.
+const EVENTS_MAX: usize = 16;
 
 /// Prices waiting to be taken; when full, the session waits.
 const PRICES_MAX: usize = 256;
@@ -95,6 +96,11 @@ impl Stream {
     /// The next price. Safe to drop while waiting: nothing is lost.
     pub async fn next(&mut self) -> Option<Streamed> {
         self.prices.recv().await
+    }
+
+    /// The next price, if one is waiting.
+    pub fn try_next(&mut self) -> Option<Streamed> {
+        self.prices.try_recv().ok()
     }
 
     /// What others may know of it.
@@ -143,7 +149,7 @@ async fn drive(
     let started = Instant::now();
     let now_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-    let mut links = Links::default();
+    let (mut links, mut told) = (Links::default(), 0);
     session.handle(now_ms(), StreamInput::Tick);
     loop {
         while let Some(output) = session.poll() {
@@ -168,6 +174,10 @@ async fn drive(
             let mut inner = state.inner();
             inner.halted = !session.is_trading();
             inner.counts.clone_from(session.counts());
+        }
+        let ended: u64 = session.counts().ended.values().sum();
+        if ended > std::mem::replace(&mut told, ended) {
+            tracing::info!(venue = %session.channel().venue(), ended = ?session.counts().ended, "a stream's connection ended");
         }
         let pause = Duration::from_millis(session.next_wake_ms(now_ms()).saturating_sub(now_ms()).max(1));
         let event = tokio::time::timeout(pause, events.recv()).await;

@@ -183,6 +183,11 @@ impl StreamSession {
         links.min(connect)
     }
 
+    /// The channel listened to.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
     /// The markets, in the order of their indices.
     pub fn markets(&self) -> &[Market] {
         &self.markets
