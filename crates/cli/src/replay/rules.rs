@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use concurrence_crdt::{AuthorKey, Time};
 use concurrence_oracle::{
     AggregateParams, Attestation, BINANCE, Cells, ConversionGraph, Currency, EXPO_DEFAULT, Epoch, Feed, GraphError,
-    HOPS_DEFAULT, Leg, Observation, ObserveParams, Price, Prior, Quote, Slot, Strategy, Verdict, aggregate, median,
+    HOPS_DEFAULT, Leg, Observation, ObserveParams, Price, Prior, Quote, Slot, Strategy, Verdict, aggregate, mean,
     observe,
 };
 
@@ -141,7 +141,7 @@ impl Rule {
         let counted = legs.filter(|(_, record)| record.verdict == Verdict::Counted);
         let votes: Vec<_> =
             counted.filter_map(|(leg, record)| Some((record.converted?, u64::from(leg.weight)))).collect();
-        median::weighted_mean(&votes)
+        mean::weighted_mean(&votes)
     }
 }
 

@@ -10,8 +10,8 @@ use concurrence_crdt::{
 use ruint::aliases::U256;
 
 use crate::{
-    Attestation, Cell, Cells, Epoch, Feed, Price, Slot,
-    median::{Vote, admissible_interval, lower_weighted_median, weighted_mean},
+    Attestation, Cell, Cells, Epoch, Feed, Price, Slot, Strategy,
+    median::{Vote, admissible_interval, lower_weighted_median},
 };
 
 /// The answer for one feed as of one instant: a pure function of the cells, the registry epoch, the instant and the parameters.
@@ -141,17 +141,6 @@ pub struct Anomaly {
     pub deviation_ppm: u64,
 }
 
-/// Another way to make one price of what counted; only [`Strategy::LowerWeightedMedian`] is canonical.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// The canonical rule.
-    LowerWeightedMedian,
-    /// The lower median, each oracle with one vote.
-    LowerMedian,
-    /// The arithmetic mean by weight, to show what a liar does to it.
-    Mean,
-}
-
 /// An attestation further than this from an `ok` answer is an outlier: the deployment guide's HighPriceDeviation, 0.05.
 pub const OUTLIER_PPM: u64 = 50_000;
 
@@ -224,12 +213,7 @@ pub fn aggregate(cells: &Cells, epoch: &Epoch, feed: Feed, as_of: Time, params: 
 impl Aggregate {
     /// One price of what counted, by another strategy; `None` if nothing did.
     pub fn by(&self, strategy: Strategy) -> Option<Price> {
-        let votes = self.votes();
-        match strategy {
-            Strategy::LowerWeightedMedian => lower_weighted_median(&votes),
-            Strategy::LowerMedian => lower_weighted_median(&votes.iter().map(|&(p, _)| (p, 1)).collect::<Vec<_>>()),
-            Strategy::Mean => weighted_mean(&votes),
-        }
+        strategy.price(&self.votes())
     }
 
     /// Milliseconds between the newest attestation that counted and `as_of`.
@@ -237,7 +221,8 @@ impl Aggregate {
         self.newest.map(|newest| self.as_of.since_ms(newest))
     }
 
-    fn votes(&self) -> Vec<Vote> {
+    /// What counted, as votes.
+    pub fn votes(&self) -> Vec<Vote> {
         self.counted.iter().map(|c| (c.price, c.weight)).collect()
     }
 

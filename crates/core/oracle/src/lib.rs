@@ -17,16 +17,19 @@ mod fixtures;
 mod gate;
 mod legs;
 mod markets;
+pub mod mean;
 pub mod median;
 mod observe;
 mod price;
 mod quote;
 mod registry;
 mod sanity;
+mod strategy;
+mod time_weighted;
 
 pub use aggregate::{
-    Aggregate, AggregateParams, Anomaly, Counted, LeftOut, OUTLIER_PPM, Shortfall, Status, Strategy, aggregate,
-    outliers, quorum, result_id,
+    Aggregate, AggregateParams, Anomaly, Counted, LeftOut, OUTLIER_PPM, Shortfall, Status, aggregate, outliers, quorum,
+    result_id,
 };
 pub use attestation::{
     Attestation, AttestationError, EXPO_DEFAULT, EXPO_MAX, EXPO_MIN, HALF_WIDTH_UNITS, SLOT_MS, Slot, WORD_LEN,
@@ -54,3 +57,5 @@ pub use registry::{
     RegistryError, WEIGHT_MAX, cap_weights,
 };
 pub use sanity::{LegPrice, SKEW_MAX_MS, leg_price};
+pub use strategy::{Strategy, UnknownStrategy, VOLATILE_PPM, dispersion_ppm};
+pub use time_weighted::{AVERAGE_MS_MAX, NoAverage, time_weighted, time_weighted_answers};

@@ -12,7 +12,7 @@ use crate::{
     Attestation, AttestationError, ConversionGraph, Feed, FeedLegs, Leg, LegPrice, LegRecord, Point, Price, Quote,
     SourceId, Verdict,
     gate::gate,
-    median::{Vote, lower_quantile, lower_weighted_median},
+    median::{Vote, lower_weighted_median, quartile_distance, three_votes},
     sanity::leg_price,
 };
 
@@ -239,15 +239,8 @@ fn conclude(candidates: &[Candidate], now: Time, prior: &Prior, params: &Observe
 /// to the 25 % and 75 % votes).
 fn half_width(candidates: &[Candidate], weights: &[u64], price: Price) -> Price {
     let from = candidates.iter().filter(|c| c.price == price).map(|c| c.half_spread).max().unwrap_or(Price::ZERO);
-    let mut votes: Vec<Vote> = Vec::new();
-    for (candidate, &weight) in candidates.iter().zip(weights) {
-        let Candidate { price, half_spread, .. } = candidate;
-        votes.push((*price, weight));
-        votes.push((price.minus(*half_spread).unwrap_or(Price::ZERO), weight));
-        votes.push((price.plus(*half_spread).unwrap_or(Price::MAX), weight));
-    }
-    let distance = |part| lower_quantile(&votes, part, 4).and_then(|vote| price.distance(vote).ok());
-    from.max(distance(1).unwrap_or(Price::ZERO)).max(distance(3).unwrap_or(Price::ZERO))
+    let votes = candidates.iter().zip(weights).flat_map(|(c, &weight)| three_votes(c.price, c.half_spread, weight));
+    from.max(quartile_distance(price, &votes.collect::<Vec<_>>()))
 }
 
 /// The candidates' weights with each source capped at half of the whole: sources above the largest c for which
@@ -289,7 +282,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fixtures::{book, btc_usd, last, price};
+    use crate::{
+        fixtures::{book, btc_usd, last, price},
+        median::lower_quantile,
+    };
 
     const NOW: Time = Time::from_ms(1_000_000);
 
@@ -461,10 +457,7 @@ mod tests {
             let weights = capped_weights(&candidates);
             let votes: Vec<Vote> = candidates.iter().zip(&weights).map(|(c, &w)| (c.price, w)).collect();
             let price = lower_weighted_median(&votes).unwrap();
-            let thrice: Vec<Vote> = candidates.iter().zip(&weights).flat_map(|(c, &w)| {
-                let half = c.half_spread;
-                [c.price, c.price.minus(half).unwrap(), c.price.plus(half).unwrap()].map(|p| (p, w))
-            }).collect();
+            let thrice: Vec<Vote> = candidates.iter().zip(&weights).flat_map(|(c, &w)| three_votes(c.price, c.half_spread, w)).collect();
             let (low, high) = (lower_quantile(&thrice, 1, 4).unwrap(), lower_quantile(&thrice, 3, 4).unwrap());
             prop_assert!(low <= price && price <= high);
             let width = half_width(&candidates, &weights, price);
