@@ -11,6 +11,7 @@ use ruint::aliases::U256;
 
 use crate::{
     Attestation, Cell, Cells, Epoch, Feed, Price, Slot, Strategy,
+    diversity::vouched_sources,
     median::{Vote, admissible_interval, lower_weighted_median},
 };
 
@@ -96,7 +97,8 @@ pub enum Shortfall {
     NoQuorum,
     /// Fewer distinct sources than asked for.
     Sources {
-        /// Distinct sources behind what counted.
+        /// Distinct sources behind what counted that honest members are sure to have used; with [`Shortfall::NoQuorum`] or
+        /// [`Shortfall::NoMajority`], those that anyone claims.
         have: u8,
         /// Sources asked for.
         need: u8,
@@ -226,6 +228,11 @@ impl Aggregate {
         self.counted.iter().map(|c| (c.price, c.weight)).collect()
     }
 
+    /// What counted, as votes of other weights; whoever has none is absent.
+    pub fn votes_by(&self, weights: &BTreeMap<AuthorKey, u64>) -> Vec<Vote> {
+        self.counted.iter().filter_map(|c| Some((c.price, *weights.get(&c.author)?))).collect()
+    }
+
     /// Fills in price, interval, status and shortfalls.
     fn judged(mut self, params: &AggregateParams) -> Self {
         let (counted, total) = (u128::from(self.counted_weight), u128::from(self.total_weight));
@@ -240,7 +247,9 @@ impl Aggregate {
         let (price, interval) = (lower_weighted_median(&votes), admissible_interval(&votes, needed));
         let price = if sings(Canary::Oracle2) { price.and_then(|p| p.plus(p).ok()) } else { price };
         let interval = if sings(Canary::Oracle3) { price.zip(price) } else { interval };
-        let have = u8::try_from(self.sources.count_ones()).unwrap_or(u8::MAX);
+        let claims: Vec<_> = self.counted.iter().map(|c| (c.weight, c.sources)).collect();
+        // Without a quorum nothing is guaranteed, and a third of all could not vouch for anything.
+        let have = if quorate { vouched_sources(&claims, self.total_weight) } else { union_len(self.sources) };
         let age_ms = self.age_ms().unwrap_or(0);
 
         let lacks = [
@@ -333,6 +342,10 @@ fn half(total: u64) -> u64 {
     total / 2 + 1
 }
 
+fn union_len(sources: u16) -> u8 {
+    u8::try_from(sources.count_ones()).unwrap_or(u8::MAX)
+}
+
 fn is_wide(price: Option<Price>, interval: Option<(Price, Price)>, max_ppm: u32) -> bool {
     let (Some(price), Some((low, high))) = (price, interval) else { return false };
     let wide = U256::from(high.units().abs_diff(low.units())) * U256::from(1_000_000u32);
@@ -408,6 +421,10 @@ mod tests {
             })
             .collect();
         assert_eq!(status(&narrow, &[1; 7]), (Status::Degraded, vec![Sources { have: 2, need: 3 }]));
+        // Less than a third claims to have asked everyone: that is no source more.
+        let all = Attestation::new(btc_usd(), (10_000_000_000, -8), 0, u16::MAX, false).unwrap();
+        let boasting = [&narrow[..5], &[(5, NOW, all), (6, NOW, all)]].concat();
+        assert_eq!(status(&boasting, &[1; 7]), (Status::Degraded, vec![Sources { have: 2, need: 3 }]));
         // 30 s is the greatest age, 60 s the window.
         assert_eq!(status(&at(970, &[100; 7]), &[1; 7]), (Status::Ok, vec![]));
         assert_eq!(status(&at(969, &[100; 7]), &[1; 7]), (Status::Stale, vec![Age { age_ms: 31_000 }]));

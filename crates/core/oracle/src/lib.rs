@@ -10,6 +10,7 @@ mod attestation;
 mod batch;
 mod cells;
 mod convert;
+mod diversity;
 mod eip712;
 mod feed;
 #[cfg(test)]
