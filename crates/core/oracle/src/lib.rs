@@ -24,6 +24,7 @@ mod observe;
 mod price;
 mod quote;
 mod registry;
+mod reputation;
 mod sanity;
 mod strategy;
 mod time_weighted;
@@ -57,6 +58,7 @@ pub use registry::{
     EPOCHS_MAX, Epoch, MEMBERS_FAULT_TOLERANT_MIN, MEMBERS_MAX, Member, NAME_LEN_MAX, PEER_LEN_MAX, Registry,
     RegistryError, WEIGHT_MAX, cap_weights,
 };
+pub use reputation::{Conduct, SETTLE_MS, WINDOWS_MAX, Windows, conduct, earned_weights};
 pub use sanity::{LegPrice, SKEW_MAX_MS, leg_price};
 pub use strategy::{Strategy, UnknownStrategy, VOLATILE_PPM, dispersion_ppm};
 pub use time_weighted::{AVERAGE_MS_MAX, NoAverage, time_weighted, time_weighted_answers};
