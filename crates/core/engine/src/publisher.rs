@@ -122,7 +122,10 @@ impl Publisher {
             let Ok(observed) = &observation.outcome else { continue };
             // A price that no attestation can carry (zero, above 63 bits of mantissa) is not published.
             if let Ok(attestation) = observed.attest(observation.feed, plan.expo) {
-                self.last_prices.insert(observation.feed, (now, observed.price));
+                // A doubtful price is no yardstick: or a jump would be doubted once, and vouch for itself from the next tick on.
+                if !observed.is_doubtful() {
+                    self.last_prices.insert(observation.feed, (now, observed.price));
+                }
                 attestations.push(attestation);
             }
         }
@@ -136,5 +139,57 @@ impl Publisher {
     /// The last look at each feed.
     pub(crate) fn observations(&self) -> &[Observation] {
         &self.observations
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FEED: &str = "BTC/USD";
+
+    fn publisher() -> Publisher {
+        let leg = |n: u8| Leg {
+            source: SourceId::new(n).expect("below sixteen"),
+            venue: format!("venue_{n}"),
+            symbol: FEED.to_owned(),
+            base: "BTC".parse().expect("a currency"),
+            quote: "USD".parse().expect("a currency"),
+            weight: 1,
+            mirror: None,
+        };
+        let graph =
+            ConversionGraph::new(FEED.parse().expect("a feed"), (0..3).map(leg).collect(), 1).expect("composes");
+        let params = SubmissionParams { interval_ms: 5_000, observe: ObserveParams::default() };
+        Publisher::new(vec![FeedPlan { graph, expo: -8 }], params, Slot::default(), 0)
+    }
+
+    /// Whether the batch of a tick at which all venues state this price is doubtful.
+    fn doubted(publisher: &mut Publisher, at_s: u64, text: &str) -> bool {
+        let now = Time::from_ms(at_s * 1_000);
+        let last = Some(Price::parse(text).expect("a price"));
+        for n in 0..3 {
+            let quote = Quote { bid: None, ask: None, last, volume: None, venue_time: None, received: now };
+            publisher.quote(SourceId::new(n).expect("below sixteen"), FEED, quote);
+        }
+        publisher.observe(now, |_| None);
+        let draft = publisher.draft(now).expect("a new slot");
+        let signed = draft.batch.signed(vec![concurrence_oracle::sign(&[1; 32], &key())]).expect("one group");
+        signed.attestations()[0].is_doubtful()
+    }
+
+    fn key() -> k256::ecdsa::SigningKey {
+        k256::ecdsa::SigningKey::from_slice(&[7; 32]).expect("a key")
+    }
+
+    #[test]
+    fn a_doubtful_price_does_not_vouch_for_the_next() {
+        let mut publisher = publisher();
+        assert!(!doubted(&mut publisher, 1_000, "0.038"));
+        for at_s in (1_005..=1_030).step_by(5) {
+            assert!(doubted(&mut publisher, at_s, "0.38"), "{at_s}");
+        }
+        // For the maximum age no undoubted price was known: then the jump is taken for real, unless the network knows better.
+        assert!(!doubted(&mut publisher, 1_035, "0.38"));
     }
 }
