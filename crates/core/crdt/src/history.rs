@@ -145,19 +145,8 @@ impl History {
     /// Digest of the frontier. Equal digests mean equal admitted histories: heads commit to their whole chains, and which
     /// proof convicted an author is not part of it.
     pub fn digest(&mut self) -> Digest {
-        *self.digest.get_or_insert_with(|| {
-            let mut bytes = Vec::with_capacity(73 * self.logs.len() + 32 * self.forked.len() + 8);
-            bytes.extend_from_slice(&count_u32(self.logs.len()));
-            for (key, log) in &self.logs {
-                bytes.extend_from_slice(key.author.as_bytes());
-                bytes.push(key.index);
-                bytes.extend_from_slice(&log.tail.len.to_be_bytes());
-                bytes.extend_from_slice(log.tail.head.as_bytes());
-            }
-            bytes.extend_from_slice(&count_u32(self.forked.len()));
-            self.forked.keys().for_each(|author| bytes.extend_from_slice(author.as_bytes()));
-            hash("concurrence v0 frontier", &bytes)
-        })
+        let logs = self.logs.iter().map(|(&key, log)| (key, log.tail.len, log.tail.head));
+        *self.digest.get_or_insert_with(|| frontier_digest(logs, self.forked.keys().copied()))
     }
 
     /// Checks what every method keeps: chains as long as they say, of members, none of a forked author.
@@ -172,6 +161,24 @@ impl History {
         }
         assert_eq!(ops, self.ops, "CRDT-2: count of operations");
     }
+}
+
+/// Digest of a frontier given log by log, ascending, with the length and head of each, and its forked authors, ascending.
+pub fn frontier_digest(
+    logs: impl ExactSizeIterator<Item = (LogKey, u64, OpId)>,
+    forked: impl ExactSizeIterator<Item = AuthorKey>,
+) -> Digest {
+    let mut bytes = Vec::with_capacity(73 * logs.len() + 32 * forked.len() + 8);
+    bytes.extend_from_slice(&count_u32(logs.len()));
+    for (key, len, head) in logs {
+        bytes.extend_from_slice(key.author.as_bytes());
+        bytes.push(key.index);
+        bytes.extend_from_slice(&len.to_be_bytes());
+        bytes.extend_from_slice(head.as_bytes());
+    }
+    bytes.extend_from_slice(&count_u32(forked.len()));
+    forked.for_each(|author| bytes.extend_from_slice(author.as_bytes()));
+    hash("concurrence v0 frontier", &bytes)
 }
 
 impl Log {

@@ -21,7 +21,7 @@ pub use codec::{CodecError, Reader, count_u32};
 pub use ed25519_zebra::SigningKey;
 pub use fork::{ForkError, ForkProof};
 pub use frontier::{AUTHORS_MAX, ENTRY_LEN, Entry, Frontier};
-pub use history::{History, Place};
+pub use history::{History, Place, frontier_digest};
 pub use id::{Digest, NetworkId, OpId, hash};
 pub use key::{AuthorKey, KeyError, Signature, verify_batch};
 pub use log::{BYTES_PER_BUCKET_MAX, Invalid, LogKey, OPS_PER_BUCKET_MAX, Tail};

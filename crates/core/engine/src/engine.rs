@@ -241,6 +241,11 @@ impl Engine {
         self.publisher.observations()
     }
 
+    /// The record of legs with this hash, if an own batch named it and it is still kept.
+    pub fn legs(&self, hash: &concurrence_crdt::Digest) -> Option<&[u8]> {
+        self.publisher.legs(hash)
+    }
+
     /// Why this node does not append now, if it does not. A batch being made durable is no reason.
     pub fn cannot_append(&self) -> Option<CannotAppend> {
         self.replica.may_append().err().filter(|&why| why != CannotAppend::Busy).or(self.no_place)

@@ -1,8 +1,8 @@
 //! A node's own batches: from quotes to a signed operation, one step at a time, never two different ones for a slot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use concurrence_crdt::{Header, Time};
+use concurrence_crdt::{Digest, Header, Time};
 use concurrence_oracle::{
     BatchDraft, ConversionGraph, Feed, Leg, LegsRecord, Observation, ObserveParams, Price, Prior, Quote, Slot,
     SourceId, observe,
@@ -39,6 +39,29 @@ pub(crate) struct Publisher {
     quotes: BTreeMap<SourceId, BTreeMap<String, Option<Quote>>>,
     last_prices: BTreeMap<Feed, (Time, Price)>,
     observations: Vec<Observation>,
+    legs: KeptLegs,
+}
+
+/// Records of legs that own batches name, newest last.
+#[derive(Default)]
+struct KeptLegs {
+    records: VecDeque<(Digest, Vec<u8>)>,
+    bytes: usize,
+}
+
+/// Most bytes of records kept: an hour of fifty feeds of eight legs at a batch every five seconds, and days of two. They are kept in
+/// memory only: after a restart those of before are unavailable, which is an answer.
+pub(crate) const LEGS_BYTES_MAX: usize = 16 << 20;
+
+impl KeptLegs {
+    fn keep(&mut self, hash: Digest, record: Vec<u8>) {
+        self.bytes += record.len();
+        self.records.push_back((hash, record));
+        while self.bytes > LEGS_BYTES_MAX {
+            let Some((_, oldest)) = self.records.pop_front() else { break };
+            self.bytes -= oldest.len();
+        }
+    }
 }
 
 /// How far the present batch has come.
@@ -76,6 +99,7 @@ impl Publisher {
             quotes,
             last_prices: BTreeMap::new(),
             observations: Vec::new(),
+            legs: KeptLegs::default(),
         }
     }
 
@@ -131,9 +155,18 @@ impl Publisher {
         }
         attestations.sort_unstable_by_key(|a| a.feed());
         let legs = LegsRecord { feeds: self.observations.iter().map(|o| o.legs.clone()).collect() };
-        let batch = BatchDraft::new(slot, legs.hash(), attestations).ok()?;
+        let record = legs.encode();
+        let hash = LegsRecord::hash_bytes(&record);
+        let batch = BatchDraft::new(slot, hash, attestations).ok()?;
+        self.legs.keep(hash, record);
         self.watermark = slot;
         Some(Draft { declared: now, batch })
+    }
+
+    /// The record of legs with this hash, if an own batch named it and it is still kept.
+    pub(crate) fn legs(&self, hash: &Digest) -> Option<&[u8]> {
+        let newest_first = self.legs.records.iter().rev();
+        newest_first.into_iter().find(|(kept, _)| kept == hash).map(|(_, record)| record.as_slice())
     }
 
     /// The last look at each feed.
@@ -180,6 +213,20 @@ mod tests {
 
     fn key() -> k256::ecdsa::SigningKey {
         k256::ecdsa::SigningKey::from_slice(&[7; 32]).expect("a key")
+    }
+
+    #[test]
+    fn legs_are_kept_by_their_hash_within_a_bound() {
+        let mut publisher = publisher();
+        assert!(!doubted(&mut publisher, 1_000, "100"));
+        let record = LegsRecord { feeds: publisher.observations().iter().map(|o| o.legs.clone()).collect() };
+        assert_eq!(publisher.legs(&record.hash()), Some(&record.encode()[..]));
+        let digest = |n: u8| Digest::from_bytes([n; 32]);
+        assert_eq!(publisher.legs(&digest(1)), None);
+        publisher.legs.keep(digest(1), vec![0; LEGS_BYTES_MAX]);
+        assert_eq!((publisher.legs(&record.hash()), publisher.legs.bytes), (None, LEGS_BYTES_MAX));
+        publisher.legs.keep(digest(2), vec![0; LEGS_BYTES_MAX + 1]);
+        assert_eq!((publisher.legs(&digest(2)), publisher.legs.bytes), (None, 0));
     }
 
     #[test]

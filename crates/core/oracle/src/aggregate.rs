@@ -233,18 +233,23 @@ impl Aggregate {
         self.counted.iter().filter_map(|c| Some((c.price, *weights.get(&c.author)?))).collect()
     }
 
+    /// Least weight of the subsets of what counted over which the interval is taken: a quorum if one counted, else a majority, else
+    /// anything, since any part of what counted could have been all that was heard.
+    pub fn subset_weight(&self) -> u64 {
+        let (counted, total) = (u128::from(self.counted_weight), u128::from(self.total_weight));
+        match (3 * counted > 2 * total, 2 * counted > total) {
+            (true, _) => quorum(self.total_weight),
+            (false, true) => half(self.total_weight),
+            (false, false) => 1,
+        }
+    }
+
     /// Fills in price, interval, status and shortfalls.
     fn judged(mut self, params: &AggregateParams) -> Self {
         let (counted, total) = (u128::from(self.counted_weight), u128::from(self.total_weight));
         let (quorate, majority) = (3 * counted > 2 * total, 2 * counted > total);
-        // Without a majority any part of what counted could have been all that was heard.
-        let needed = match (quorate, majority) {
-            (true, _) => quorum(self.total_weight),
-            (false, true) => half(self.total_weight),
-            (false, false) => 1,
-        };
         let votes = self.votes();
-        let (price, interval) = (lower_weighted_median(&votes), admissible_interval(&votes, needed));
+        let (price, interval) = (lower_weighted_median(&votes), admissible_interval(&votes, self.subset_weight()));
         let price = if sings(Canary::Oracle2) { price.and_then(|p| p.plus(p).ok()) } else { price };
         let interval = if sings(Canary::Oracle3) { price.zip(price) } else { interval };
         let claims: Vec<_> = self.counted.iter().map(|c| (c.weight, c.sources)).collect();
