@@ -69,6 +69,35 @@ fn the_network_stays_near_the_reference_while_usdc_falls() {
     }
 }
 
+/// What each method is wrong by on the whole tape, in basis points, to a basis point: the figures that the rules were chosen by.
+#[test]
+fn methods_of_others_err_as_measured_and_ours_keep_what_is_promised() {
+    let report = report(&["--methods", "--json"]);
+    assert_eq!(report["points"], 5_760);
+    let methods = report["methods"].as_array().expect("methods");
+    let names: Vec<_> = methods.iter().filter_map(|method| method["name"].as_str()).collect();
+    let measured = [
+        ("usdc_book_as_usd", 1_432.1, 1_185.0),
+        ("mean_as_dollar", 374.0, 293.5),
+        ("median_as_dollar", 51.0, 20.9),
+        ("median_with_gaps", 112.2, 27.7),
+        ("usdt_through_usdc", 1_599.5, 1_177.7),
+        ("usdt_real", 29.9, 15.0),
+        ("all_real", 27.0, 12.8),
+    ];
+    assert_eq!(names[..measured.len()], measured.map(|(name, _, _)| name));
+    let max = |at: usize| number(&methods[at]["error_bps"]["max"]);
+    let p99 = |at: usize| number(&methods[at]["error_bps"]["p99"]);
+    for (at, (name, worst, percentile)) in measured.into_iter().enumerate() {
+        let is_near = |a: f64, b: f64| (a - b).abs() <= 0.1;
+        assert!(is_near(max(at), worst) && is_near(p99(at), percentile), "{name}: {} {}", max(at), p99(at));
+    }
+    assert_eq!(methods[1]["above_100_bps"], 934);
+    assert_eq!(names[measured.len()..], ["unweighted", "ours_unweighted", "ours"]);
+    assert!(max(7) <= 27.1 && p99(7) <= 12.9, "{report}");
+    assert!(max(9) <= 30.0 && p99(9) <= 13.0, "{report}");
+}
+
 #[test]
 fn a_seed_reproduces_everything() {
     let run = |seed: &str| replay(&["--minutes", "3", "--json", "--seed", seed]).stdout;

@@ -2,6 +2,7 @@
 
 mod dice;
 mod errors;
+mod methods;
 mod network;
 mod node;
 mod report;
@@ -66,6 +67,10 @@ pub struct ReplayArgs {
     /// How many of a hundred polls of a market are lost.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
     poll_loss: u8,
+    /// Instead of a network, show what this and other methods make of the recorded markets: one row each, ours with the bounds that are
+    /// promised for the whole embedded tape, which fail the command when they are not kept.
+    #[arg(long)]
+    methods: bool,
     /// How many of a hundred frames between nodes are lost.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=90), value_name = "PERCENT")]
     frame_loss: u8,
@@ -110,14 +115,24 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let setting = args.setting(&tape)?;
-    let report = replay(&tape, &setting)?;
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{}", report.table());
+    if args.methods {
+        let is_whole = args.data.is_none() && args.hours.is_none() && args.minutes.is_none();
+        let methods = methods::methods(&tape, &setting, is_whole)?;
+        return shown(args.json, &methods, methods.table(), &methods.failures);
     }
-    report.failures.iter().for_each(|failure| eprintln!("error: {failure}"));
-    Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let report = replay(&tape, &setting)?;
+    shown(args.json, &report, report.table(), &report.failures)
+}
+
+/// Prints a report, and what failed.
+fn shown(json: bool, report: &impl serde::Serialize, table: String, failures: &[String]) -> anyhow::Result<ExitCode> {
+    if json {
+        println!("{}", serde_json::to_string(report)?);
+    } else {
+        print!("{table}");
+    }
+    failures.iter().for_each(|failure| eprintln!("error: {failure}"));
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl ReplayArgs {
