@@ -206,7 +206,11 @@ impl SimNode {
             registry: registry.clone(),
             own: Some(own),
             feeds: self.settings.feeds.clone(),
-            submission: SubmissionParams { interval_ms: self.settings.tick_ms, observe: ObserveParams::default() },
+            submission: SubmissionParams {
+                interval_ms: self.settings.tick_ms,
+                pace: None,
+                observe: ObserveParams::default(),
+            },
             aggregation: AggregateParams::default(),
             sync_interval_ms: SYNC_INTERVAL_MS,
             fresh_listen_ms: FRESH_LISTEN_MS,

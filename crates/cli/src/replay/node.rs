@@ -97,7 +97,7 @@ impl Node {
                 graph: ConversionGraph::new(feed, legs.to_vec(), HOPS_DEFAULT)?,
                 expo: EXPO_DEFAULT,
             }],
-            submission: SubmissionParams { interval_ms: setting.tick_ms, observe },
+            submission: SubmissionParams { interval_ms: setting.tick_ms, pace: None, observe },
             aggregation: setting.aggregation(),
             sync_interval_ms: setting.tick_ms / 2,
             fresh_listen_ms: concurrence_engine::FRESH_LISTEN_MS,

@@ -299,12 +299,10 @@ impl Engine {
                 self.view.forget_old(now.wall);
             }
             self.look(now.wall, &answers);
+            self.publisher.keep_pace();
         }
         if now.mono_ms >= self.publisher.next_tick_ms {
-            // Ticks keep their phase; ticks missed while asleep are not made up for.
-            let interval_ms = self.publisher.params.interval_ms.max(1);
-            let late_ms = (now.mono_ms - self.publisher.next_tick_ms) % interval_ms;
-            self.publisher.next_tick_ms = now.mono_ms - late_ms + interval_ms;
+            self.publisher.ticked(now.mono_ms);
             self.begin_batch(now);
         }
     }

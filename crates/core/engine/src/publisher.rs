@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use concurrence_crdt::{Digest, Header, Time};
 use concurrence_oracle::{
-    BatchDraft, ConversionGraph, Feed, Leg, LegsRecord, Observation, ObserveParams, Price, Prior, Quote, Slot,
+    BatchDraft, ConversionGraph, Feed, Leg, LegsRecord, Observation, ObserveParams, Pace, Price, Prior, Quote, Slot,
     SourceId, observe,
 };
 use concurrence_protocol::Token;
@@ -23,6 +23,8 @@ pub struct FeedPlan {
 pub struct SubmissionParams {
     /// Time between batches, in milliseconds (`submission.submission_interval_seconds`), at least one slot.
     pub interval_ms: u64,
+    /// How this time follows the prices; without it, it is always the same.
+    pub pace: Option<Pace>,
     /// When a feed is good enough.
     pub observe: ObserveParams,
 }
@@ -33,11 +35,14 @@ pub(crate) struct Publisher {
     pub(crate) params: SubmissionParams,
     pub(crate) stage: Stage,
     pub(crate) next_tick_ms: u64,
+    last_tick_ms: u64,
     /// The newest slot for which anything may have been signed. Durable before it is signed for.
     pub(crate) watermark: Slot,
     /// The newest answer for each symbol that some leg uses: nothing else is kept, so that the table is bounded.
     quotes: BTreeMap<SourceId, BTreeMap<String, Option<Quote>>>,
     last_prices: BTreeMap<Feed, (Time, Price)>,
+    /// What the last batch said of each feed, doubtful or not: what a move is measured from.
+    published: BTreeMap<Feed, Price>,
     observations: Vec<Observation>,
     legs: KeptLegs,
 }
@@ -95,9 +100,11 @@ impl Publisher {
             params,
             stage: Stage::Idle,
             next_tick_ms: first_tick_ms,
+            last_tick_ms: first_tick_ms.saturating_sub(params.interval_ms),
             watermark,
             quotes,
             last_prices: BTreeMap::new(),
+            published: BTreeMap::new(),
             observations: Vec::new(),
             legs: KeptLegs::default(),
         }
@@ -135,6 +142,35 @@ impl Publisher {
         self.observations = self.feeds.iter().map(observe_feed).collect();
     }
 
+    /// Sets when the next tick is, by what was observed last.
+    pub(crate) fn keep_pace(&mut self) {
+        if let Some(pace) = self.params.pace {
+            self.next_tick_ms = self.last_tick_ms.saturating_add(pace.due_ms(self.moved_ppm()));
+        }
+    }
+
+    /// A tick is being carried out. At a fixed interval ticks keep their phase; those missed while asleep are not made up for.
+    pub(crate) fn ticked(&mut self, mono_ms: u64) {
+        let interval_ms = self.params.interval_ms.max(1);
+        let late_ms = (mono_ms - self.next_tick_ms) % interval_ms;
+        self.next_tick_ms = match self.params.pace {
+            None => mono_ms - late_ms + interval_ms,
+            Some(pace) => mono_ms.saturating_add(pace.due_ms(0)),
+        };
+        self.last_tick_ms = mono_ms;
+    }
+
+    /// How far the price that moved most is from what was last published, in parts per million; a price never published before has
+    /// moved as far as can be.
+    fn moved_ppm(&self) -> u64 {
+        let moved = |observation: &Observation| {
+            let price = observation.outcome.as_ref().ok()?.price;
+            let published = self.published.get(&observation.feed);
+            Some(published.and_then(|&last| price.deviation_ppm(last)).unwrap_or(u64::MAX))
+        };
+        self.observations.iter().filter_map(moved).max().unwrap_or(0)
+    }
+
     /// The batch of what was observed, if anything may be published in this slot.
     pub(crate) fn draft(&mut self, now: Time) -> Option<Draft> {
         let slot = Slot::of(now);
@@ -150,6 +186,7 @@ impl Publisher {
                 if !observed.is_doubtful() {
                     self.last_prices.insert(observation.feed, (now, observed.price));
                 }
+                self.published.insert(observation.feed, observed.price);
                 attestations.push(attestation);
             }
         }
@@ -193,12 +230,12 @@ mod tests {
         };
         let graph =
             ConversionGraph::new(FEED.parse().expect("a feed"), (0..3).map(leg).collect(), 1).expect("composes");
-        let params = SubmissionParams { interval_ms: 5_000, observe: ObserveParams::default() };
+        let params = SubmissionParams { interval_ms: 5_000, pace: None, observe: ObserveParams::default() };
         Publisher::new(vec![FeedPlan { graph, expo: -8 }], params, Slot::default(), 0)
     }
 
-    /// Whether the batch of a tick at which all venues state this price is doubtful.
-    fn doubted(publisher: &mut Publisher, at_s: u64, text: &str) -> bool {
+    /// All venues state a price, and the node looks.
+    fn quoted(publisher: &mut Publisher, at_s: u64, text: &str) {
         let now = Time::from_ms(at_s * 1_000);
         let last = Some(Price::parse(text).expect("a price"));
         for n in 0..3 {
@@ -206,6 +243,12 @@ mod tests {
             publisher.quote(SourceId::new(n).expect("below sixteen"), FEED, quote);
         }
         publisher.observe(now, |_| None);
+    }
+
+    /// Whether the batch of a tick at which all venues state this price is doubtful.
+    fn doubted(publisher: &mut Publisher, at_s: u64, text: &str) -> bool {
+        quoted(publisher, at_s, text);
+        let now = Time::from_ms(at_s * 1_000);
         let draft = publisher.draft(now).expect("a new slot");
         let signed = draft.batch.signed(vec![concurrence_oracle::sign(&[1; 32], &key())]).expect("one group");
         signed.attestations()[0].is_doubtful()
@@ -213,6 +256,29 @@ mod tests {
 
     fn key() -> k256::ecdsa::SigningKey {
         k256::ecdsa::SigningKey::from_slice(&[7; 32]).expect("a key")
+    }
+
+    #[test]
+    fn a_move_brings_the_next_batch_forward_and_rest_puts_it_off() {
+        let mut publisher = publisher();
+        publisher.params.pace =
+            Some(Pace { fastest_ms: 1_000, usual_ms: 5_000, heartbeat_ms: 20_000, move_ppm: 2_000 });
+        let mut due = |at_s: u64, text: &str, is_published: bool| {
+            publisher.next_tick_ms = at_s * 1_000;
+            if is_published {
+                publisher.ticked(at_s * 1_000);
+                assert!(!doubted(&mut publisher, at_s, text));
+            } else {
+                quoted(&mut publisher, at_s, text);
+            }
+            publisher.keep_pace();
+            publisher.next_tick_ms / 1_000
+        };
+        assert_eq!(due(1_000, "100", true), 1_020);
+        assert_eq!(due(1_001, "100.01", false), 1_020);
+        assert_eq!(due(1_002, "100.05", false), 1_005);
+        assert_eq!(due(1_003, "99.8", false), 1_001, "overdue: the tick is carried out at once");
+        assert_eq!(due(1_003, "99.8", true), 1_023);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod markets;
 pub mod mean;
 pub mod median;
 mod observe;
+mod pace;
 mod price;
 mod quote;
 mod registry;
@@ -52,6 +53,7 @@ pub use markets::{
     default_legs,
 };
 pub use observe::{Doubt, Observation, ObserveParams, Observed, Prior, Refused, observe};
+pub use pace::Pace;
 pub use price::{PRICE_DECIMALS, PRICE_TEXT_LEN_MAX, Price, PriceError};
 pub use quote::Quote;
 pub use registry::{

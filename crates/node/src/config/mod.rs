@@ -202,6 +202,11 @@ pub struct SubmissionSection {
     pub max_price_age_seconds: u64,
     /// Time between batches, in seconds, 1 to 3,600. Default 5.
     pub submission_interval_seconds: u64,
+    /// With it, batches follow the prices: one a second after a move of `move_threshold`, and one in so many seconds while nothing moves,
+    /// from the submission interval to the maximum price age. Without it one an interval. No default.
+    pub heartbeat_seconds: Option<u64>,
+    /// A move since the last batch that is worth a batch at once, as a fraction of the price, 0 to 1. Counts only with a heartbeat. Default 0.002.
+    pub move_threshold: f64,
     /// Least confidence (1 - half-width / price) of a price that is not doubtful, 0 to 1. Default 0.95.
     pub confidence_threshold: f64,
 }
@@ -449,7 +454,14 @@ impl fmt::Debug for Secret {
 
 impl Default for SubmissionSection {
     fn default() -> Self {
-        Self { min_sources: 3, max_price_age_seconds: 30, submission_interval_seconds: 5, confidence_threshold: 0.95 }
+        Self {
+            min_sources: 3,
+            max_price_age_seconds: 30,
+            submission_interval_seconds: 5,
+            heartbeat_seconds: None,
+            move_threshold: 0.002,
+            confidence_threshold: 0.95,
+        }
     }
 }
 
@@ -576,5 +588,25 @@ min_sources = 1
         let config = config.unwrap();
         assert_eq!(config.key_file, Path::new("/etc/oracle/k.json"));
         assert_eq!(config.data_dir, Path::new("/etc/oracle/data"));
+    }
+
+    #[test]
+    fn batches_follow_prices_only_with_a_heartbeat() {
+        let pace = |line: &str| {
+            let text = SMALL.replace("min_sources = 1", &format!("min_sources = 1\n{line}"));
+            Config::parse(&text, &|_| Some(String::new()))
+                .and_then(|c| c.resolve(Path::new(".")))
+                .map(|c| c.submission.pace)
+        };
+        assert_eq!(pace("").unwrap(), None);
+        let followed = pace("heartbeat_seconds = 20\nmove_threshold = 0.005").unwrap().unwrap();
+        assert_eq!(
+            (followed.fastest_ms, followed.usual_ms, followed.heartbeat_ms, followed.move_ppm),
+            (1_000, 5_000, 20_000, 5_000)
+        );
+        for line in ["heartbeat_seconds = 4", "heartbeat_seconds = 31", "heartbeat_seconds = 20\nmove_threshold = 2.0"]
+        {
+            assert!(pace(line).is_err(), "{line}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::{
 use concurrence_engine::{FeedPlan, SubmissionParams};
 use concurrence_net::{Multiaddr, PeerAddr, PeerId, parse_listen, parse_peer};
 use concurrence_oracle::{
-    AggregateParams, BINANCE, BITSTAMP, BYBIT, COINBASE, DYDX, GEMINI, KRAKEN, OKX, ObserveParams, SourceId,
+    AggregateParams, BINANCE, BITSTAMP, BYBIT, COINBASE, DYDX, GEMINI, KRAKEN, OKX, ObserveParams, Pace, SLOT_MS,
+    SourceId,
 };
 use concurrence_sources::{Channel, Venue};
 
@@ -199,7 +200,19 @@ impl Config {
             confidence_min_ppm: fraction("submission.confidence_threshold", s.confidence_threshold)?,
             ..ObserveParams::default()
         };
-        Ok(SubmissionParams { interval_ms: s.submission_interval_seconds * 1_000, observe })
+        let interval_ms = s.submission_interval_seconds * 1_000;
+        Ok(SubmissionParams { interval_ms, pace: self.pace()?, observe })
+    }
+
+    /// How batches follow the prices, if a heartbeat is configured.
+    fn pace(&self) -> Result<Option<Pace>, ConfigError> {
+        let s = &self.submission;
+        let Some(heartbeat_s) = s.heartbeat_seconds else { return Ok(None) };
+        // A quiet feed must not go stale between two batches.
+        within("submission.heartbeat_seconds", heartbeat_s, s.submission_interval_seconds, s.max_price_age_seconds)?;
+        let move_ppm = u64::from(fraction("submission.move_threshold", s.move_threshold)?);
+        let (usual_ms, heartbeat_ms) = (s.submission_interval_seconds * 1_000, heartbeat_s * 1_000);
+        Ok(Some(Pace { fastest_ms: SLOT_MS, usual_ms, heartbeat_ms, move_ppm }))
     }
 
     fn aggregation(&self, submission: &SubmissionParams) -> Result<AggregateParams, ConfigError> {

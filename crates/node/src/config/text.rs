@@ -44,7 +44,17 @@ const SCHEMA: &[(&str, &[&str])] = &[
         "data_sources.oracles",
         &["name", "chain", "contract", "rpc_url", "second_rpc_url", "depth", "poll_interval_ms", "weight"],
     ),
-    ("submission", &["min_sources", "max_price_age_seconds", "submission_interval_seconds", "confidence_threshold"]),
+    (
+        "submission",
+        &[
+            "min_sources",
+            "max_price_age_seconds",
+            "submission_interval_seconds",
+            "heartbeat_seconds",
+            "move_threshold",
+            "confidence_threshold",
+        ],
+    ),
     ("aggregation", &["window_seconds", "max_width"]),
     ("monitoring", &["metrics_port", "metrics_addr", "log_level"]),
     ("api", &["listen_addr"]),
