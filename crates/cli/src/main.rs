@@ -4,12 +4,14 @@ mod audit;
 mod check_config;
 mod demo;
 mod exchange_sim;
+mod explain;
 mod keygen;
 mod registry;
 mod replay;
 mod run;
 mod show_pubkey;
 mod sources;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,8 @@ enum Command {
     CheckConfig(check_config::Args),
     Run(run::Args),
     Audit(audit::Args),
+    Explain(explain::Args),
+    Verify(verify::Args),
     Demo(demo::Args),
     ExchangeSim(exchange_sim::Args),
     Sources(sources::Args),
@@ -51,6 +55,8 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Audit(args) => args.run(),
+        Command::Explain(args) => args.run(),
+        Command::Verify(args) => args.run(),
         Command::Demo(args) => args.run(),
         Command::ExchangeSim(args) => args.run(),
         Command::Sources(args) => args.run(),

@@ -1,7 +1,7 @@
 //! The loop that drives one engine: inputs in, outputs carried out, everything else in between is the engine's.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use concurrence_api::Snapshot;
-use concurrence_crdt::{AuthorKey, Time};
+use concurrence_crdt::{AuthorKey, Bucket, Digest, Time};
 use concurrence_engine::{Engine, Event, Halt, Input, Output, SignRequest, Signed};
 use concurrence_net::{NetEvent, RefusalReason};
 use concurrence_oracle::{Quote, SourceId};
@@ -18,7 +18,14 @@ use concurrence_store::{Sidecar, SidecarError, Store, StoreError, serve_all};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::{Keys, peers::Peers, reload::Reload, snapshot::Scribe, transport::Transport};
+use crate::{
+    Keys,
+    past::{PastError, Reading, read},
+    peers::Peers,
+    reload::Reload,
+    snapshot::Scribe,
+    transport::Transport,
+};
 
 /// What reaches the loop.
 pub(crate) enum Command {
@@ -28,8 +35,22 @@ pub(crate) enum Command {
     Quote(SourceId, String, Quote),
     /// Legs and conditions are these from now on.
     Reload(Box<Reload>),
+    /// Read the operations of some minutes from the store.
+    Read {
+        /// The first and the last of them.
+        minutes: (Bucket, Bucket),
+        /// Who asked.
+        reply: oneshot::Sender<Result<Reading, PastError>>,
+    },
+    /// Give the own records of legs with these hashes that are still kept.
+    Legs {
+        /// The hashes.
+        hashes: BTreeSet<Digest>,
+        /// Who asked.
+        reply: oneshot::Sender<BTreeMap<Digest, Vec<u8>>>,
+    },
     /// Admit only these peers from now on.
-    SetAdmitted(std::collections::BTreeSet<concurrence_net::PeerId>),
+    SetAdmitted(BTreeSet<concurrence_net::PeerId>),
     /// End. The sender is told when everything is written.
     Shutdown(oneshot::Sender<()>),
 }
@@ -155,6 +176,15 @@ impl Driver {
             Command::Reload(reload) => {
                 self.scribe.reloaded(&reload);
                 self.engine.handle(now, Input::Plans(reload.feeds, reload.submission));
+            }
+            // Who asked may have gone away; nobody misses the answer then.
+            Command::Read { minutes, reply } => {
+                let network = self.engine.view().registry().network_id();
+                reply.send(read(self.store.as_ref(), network, minutes)).ok();
+            }
+            Command::Legs { hashes, reply } => {
+                let kept = |hash: Digest| Some((hash, self.engine.legs(&hash)?.to_vec()));
+                reply.send(hashes.into_iter().filter_map(kept).collect()).ok();
             }
             Command::SetAdmitted(peers) => self.transport.set_admitted(peers),
             Command::Shutdown(_) => {} // ends the loop before it gets here

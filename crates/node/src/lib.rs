@@ -4,8 +4,10 @@ mod audit;
 mod chain_watch;
 pub mod config;
 mod driver;
+mod explain;
 mod keys;
 mod node;
+mod past;
 mod peers;
 mod registry_file;
 mod reload;
@@ -16,6 +18,7 @@ mod watch;
 
 pub use audit::{AuditOptions, AuditReport, Finding, audit};
 pub use config::{Config, ConfigError, Resolved};
+pub use explain::{EXPLANATION_BYTES_MAX, ExplainError, Explained, explain_stored, verify_explanation, with_legs};
 pub use keys::{KeyFileError, Keys, PublicKeys};
 pub use node::{Exit, Node, Options};
 pub use registry_file::{EpochEntry, MemberEntry, RegistryFile, RegistryFileError};
@@ -24,7 +27,8 @@ pub use transport::Transport;
 
 /// The views that a node's snapshots are made of.
 pub mod api {
-    pub use concurrence_api::{FeedStatus, FeedView, OracleStatus, Snapshot};
+    pub use concurrence_api::explanation;
+    pub use concurrence_api::{FeedStatus, FeedView, Legs, OracleStatus, Snapshot};
 }
 
 /// What a [`Transport`] speaks of.

@@ -21,6 +21,7 @@ use crate::{
     Keys, RegistryFile, Resolved, chain_watch,
     config::{BroadcastSection, ExchangeSource},
     driver::{Clock, Command, Driver, Ended, wall_ms},
+    past::Archive,
     peers::Peers,
     reload::{self, Reload},
     snapshot::Scribe,
@@ -109,14 +110,15 @@ impl Node {
         scribe.sources = watching.iter().map(Watch::seen).collect();
 
         let (snapshot_tx, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let (commands, command_rx) = mpsc::channel(COMMANDS_MAX);
         let api = ApiServer::start(ApiConfig {
             listen: config.api_addr,
             metrics_listen: Some(config.metrics_addr),
             snapshot: snapshots.clone(),
             clock: wall_ms,
+            past: Some(Arc::new(Archive::new(commands.clone(), registry, &config))),
         })?;
 
-        let (commands, command_rx) = mpsc::channel(COMMANDS_MAX);
         let driver = Driver {
             engine,
             store: Box::new(store),

@@ -492,7 +492,7 @@ fn mantissa(price: Price, expo: i8) -> String {
     (price.units() / unit).to_string()
 }
 
-const fn status(status: Status) -> dto::FeedStatus {
+pub(crate) const fn status(status: Status) -> dto::FeedStatus {
     match status {
         Status::Ok => dto::FeedStatus::Ok,
         Status::Degraded => dto::FeedStatus::Degraded,
@@ -501,7 +501,7 @@ const fn status(status: Status) -> dto::FeedStatus {
     }
 }
 
-const fn left_out_word(why: LeftOut) -> &'static str {
+pub(crate) const fn left_out_word(why: LeftOut) -> &'static str {
     match why {
         LeftOut::Silent => "silent",
         LeftOut::Conflict => "conflict",
@@ -523,7 +523,7 @@ const fn cannot_append_word(why: CannotAppend) -> &'static str {
     }
 }
 
-fn shortfall_text(shortfall: &Shortfall) -> String {
+pub(crate) fn shortfall_text(shortfall: &Shortfall) -> String {
     match shortfall {
         Shortfall::NoMajority => "not more than half of the weight counted".to_owned(),
         Shortfall::NoQuorum => "not more than two thirds of the weight counted".to_owned(),

@@ -1,5 +1,6 @@
 //! Real, separate nodes from configuration files: they cannot be broken by killing, cutting off or lying.
 
+mod explained;
 mod flood;
 mod harness;
 mod intruder;

@@ -28,7 +28,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (publisher, receiver) = watch::channel(Arc::new(snapshot.clone()));
     let listen = std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080").parse()?;
-    let server = ApiServer::start(ApiConfig { listen, metrics_listen: None, snapshot: receiver, clock: now_ms })?;
+    let server =
+        ApiServer::start(ApiConfig { listen, metrics_listen: None, snapshot: receiver, clock: now_ms, past: None })?;
     println!("http://{}/", server.api_addr());
     let last = snapshot.feeds[0].history.last().and_then(|point| point.price.clone());
     let mut mantissa: i64 = last.ok_or("the example has a history")?.parse()?;

@@ -40,6 +40,8 @@ pub(crate) enum ProblemKind {
     BodyTooLarge,
     /// A path and query over the limit.
     UriTooLong,
+    /// Nothing is kept of what is asked for.
+    Unavailable,
     /// Too many requests or streams at once.
     Busy,
     /// The answer could not be written.
@@ -47,13 +49,14 @@ pub(crate) enum ProblemKind {
 }
 
 impl ProblemKind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::NotFound,
         Self::UnknownFeed,
         Self::BadRequest,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
         Self::UriTooLong,
+        Self::Unavailable,
         Self::Busy,
         Self::Internal,
     ];
@@ -105,6 +108,12 @@ impl ProblemKind {
                 StatusCode::URI_TOO_LONG,
                 "uri too long",
                 "The path and query are longer than any valid request's.",
+            ),
+            Self::Unavailable => (
+                "unavailable",
+                StatusCode::NOT_FOUND,
+                "nothing kept",
+                "The node keeps nothing of what was asked for: it is too long ago, there was no answer, or only another node has it.",
             ),
             Self::Busy => (
                 "busy",

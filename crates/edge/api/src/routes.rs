@@ -22,6 +22,7 @@ use crate::answer::{
 use crate::cache;
 use crate::metrics;
 use crate::page;
+use crate::past::{self, Past, Question};
 use crate::problem::{Problem, ProblemKind, Refusal};
 use crate::snapshot::{ATTESTATIONS_MAX, FeedView, Readiness, Snapshot};
 use crate::stream;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: watch::Receiver<bool>,
     /// Places for streams.
     pub(crate) streams: Arc<Semaphore>,
+    /// Who answers questions about the past, if anyone does.
+    pub(crate) past: Option<Arc<dyn Past>>,
 }
 
 impl Shared {
@@ -71,8 +74,13 @@ pub(crate) fn api_router(shared: Shared) -> Router {
         .route("/v1/prices", get(prices))
         .route("/v1/prices/{feed}", get(price))
         .route("/v1/prices/{feed}/history", get(history))
+        .route("/v1/prices/{feed}/at/{t}", get(past::at))
+        .route("/v1/prices/{feed}/twap", get(past::average))
+        .route("/v1/prices/{feed}/explain", get(past::explain))
+        .route("/v1/legs/{hash}", get(past::legs))
         .route("/v1/attestations", get(attestations))
         .route("/v1/oracles", get(oracles))
+        .route("/v1/oracles/conduct", get(past::conduct))
         .route("/v1/anomalies", get(anomalies))
         .route("/v1/frontier", get(frontier))
         .route("/v1/peers", get(peers))
@@ -252,19 +260,44 @@ async fn price(
     Ok(cache::fresh_or(&headers, etag, || Json(PriceAnswer::new(feed, shared.now_ms()))))
 }
 
-/// What this node answered for the feed in the last minutes, for a chart.
-#[utoipa::path(get, path = "/v1/prices/{feed}/history", params(("feed" = String, Path, description = "as BTC-USD")),
-    responses((status = 200, body = HistoryAnswer),
+/// The query of `GET /v1/prices/{feed}/history`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    /// Where the first candle begins; without it the points of the last minutes are answered.
+    from_ms: Option<u64>,
+    /// Where the last candle ends; now without it.
+    until_ms: Option<u64>,
+    /// Length of a candle, a minute without it.
+    step_ms: Option<u64>,
+}
+
+/// Length of a candle unless asked otherwise.
+const CANDLE_MS: u64 = 60_000;
+
+/// What this node answered for the feed in the last minutes, for a chart; with `from_ms`, candles of `ok` answers computed from the store.
+#[utoipa::path(get, path = "/v1/prices/{feed}/history",
+    params(("feed" = String, Path, description = "as BTC-USD"), HistoryQuery),
+    responses((status = 200, body = HistoryAnswer, description = "without from_ms; with it, Candles"),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn history(
     State(shared): State<Shared>,
     OriginalUri(uri): OriginalUri,
     name: Result<Path<String>, PathRejection>,
-) -> Result<Json<HistoryAnswer>, Refusal> {
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let HistoryQuery { from_ms, until_ms, step_ms } = parsed(uri.path(), query)?;
+    if let Some(from_ms) = from_ms {
+        let feed = past::known_feed(&shared, uri.path(), name)?;
+        let (until_ms, step_ms) = (until_ms.unwrap_or_else(|| shared.now_ms()), step_ms.unwrap_or(CANDLE_MS));
+        return past::ask(&shared, uri.path(), Question::Candles { feed, from_ms, until_ms, step_ms }).await;
+    }
     let Path(name) = name.map_err(|rejection| ProblemKind::BadRequest.at(uri.path(), rejection.body_text()))?;
     let snapshot = shared.newest();
     let feed = feed_named(&snapshot, &name, uri.path())?;
-    Ok(Json(HistoryAnswer { feed: feed.price.feed.clone(), expo: feed.price.expo, points: feed.history.clone() }))
+    let (name, points) = (feed.price.feed.clone(), feed.history.clone());
+    Ok(Json(HistoryAnswer { feed: name, expo: feed.price.expo, points }).into_response())
 }
 
 /// The query of `GET /v1/attestations`.
@@ -380,6 +413,11 @@ async fn problem(OriginalUri(uri): OriginalUri, slug: Result<Path<String>, PathR
         prices,
         price,
         history,
+        past::at,
+        past::average,
+        past::explain,
+        past::legs,
+        past::conduct,
         attestations,
         oracles,
         anomalies,
@@ -387,11 +425,12 @@ async fn problem(OriginalUri(uri): OriginalUri, slug: Result<Path<String>, PathR
         peers,
         sources,
         stream::stream
-    )
+    ),
+    components(schemas(past::Candles))
 )]
 pub(crate) struct ApiDoc;
 
-fn parsed<T>(path: &str, query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
+pub(crate) fn parsed<T>(path: &str, query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
     query.map(|Query(query)| query).map_err(|rejection| ProblemKind::BadRequest.at(path, rejection.body_text()))
 }
 
@@ -400,7 +439,7 @@ fn canonical(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "/")
 }
 
-fn feed_named<'a>(snapshot: &'a Snapshot, name: &str, path: &str) -> Result<&'a FeedView, Refusal> {
+pub(crate) fn feed_named<'a>(snapshot: &'a Snapshot, name: &str, path: &str) -> Result<&'a FeedView, Refusal> {
     let wanted = canonical(name);
     snapshot
         .feeds

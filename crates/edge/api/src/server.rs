@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::past::Past;
 use crate::routes::{Shared, api_router, metrics_router};
 use crate::snapshot::Snapshot;
 use crate::stall::StallLimit;
@@ -34,6 +35,8 @@ pub struct ApiConfig {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Now, in milliseconds since the Unix epoch: the clock that snapshots are stamped with.
     pub clock: fn() -> u64,
+    /// Who answers questions about the past; without anyone they are refused.
+    pub past: Option<Arc<dyn Past>>,
 }
 
 /// What a socket serves.
@@ -116,6 +119,7 @@ impl ApiServer {
             clock: config.clock,
             stopping,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            past: config.past,
         };
         let mut addrs = Vec::new();
         let mut sockets = Vec::new();

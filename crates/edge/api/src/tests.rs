@@ -1,6 +1,7 @@
 //! The API against a made snapshot: most through the router, what concerns sockets through a socket.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::routes::{ApiDoc, Shared, api_router, metrics_router};
 use crate::snapshot::{Readiness, Reason, Snapshot};
 use crate::stream::STREAMS_MAX;
 use crate::testing::{EXAMPLE_MS, example_snapshot};
-use crate::{ApiConfig, ApiError, ApiServer, Problem};
+use crate::{ApiConfig, ApiError, ApiServer, NoPast, Past, Problem, Question};
 
 /// Longest wait of a test for something that takes milliseconds.
 const BOUND: Duration = Duration::from_secs(15);
@@ -42,7 +43,8 @@ impl Fixture {
         let (publisher, receiver) = watch::channel(Arc::new(snapshot));
         let (stop, stopping) = watch::channel(false);
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { shared: Shared { snapshot: receiver, clock, stopping, streams }, publisher, stop }
+        let past: Option<Arc<dyn Past>> = Some(Arc::new(Echo));
+        Self { shared: Shared { snapshot: receiver, clock, stopping, streams, past }, publisher, stop }
     }
 
     async fn send(&self, request: Request<Body>) -> Response {
@@ -63,6 +65,25 @@ impl Fixture {
     /// Asserts the shape that every error has.
     async fn problem(&self, uri: &str, status: u16, slug: &str) -> Problem {
         check_problem(self.get(uri).await, status, slug).await
+    }
+}
+
+/// Answers a question about the past with the question, and knows no ETH.
+#[derive(Debug)]
+struct Echo;
+
+impl Past for Echo {
+    fn ask(&self, question: Question) -> Pin<Box<dyn Future<Output = Result<String, NoPast>> + Send>> {
+        let refusals = [
+            ("at_ms: 1 }", NoPast::Question("too long".to_owned())),
+            ("at_ms: 2 }", NoPast::Busy),
+            ("at_ms: 3 }", NoPast::Failed("no disk".to_owned())),
+            ("ETH", NoPast::Unavailable("nothing".to_owned())),
+        ];
+        let asked = format!("{question:?}");
+        let refused = refusals.into_iter().find(|(part, _)| asked.contains(part)).map(|(_, why)| why);
+        let answer = refused.map_or_else(|| Ok(json!({ "asked": format!("{question:?}") }).to_string()), Err);
+        Box::pin(async move { answer })
     }
 }
 
@@ -460,12 +481,55 @@ async fn the_openapi_document_lists_what_answers() {
     let price = &document["components"]["schemas"]["PriceView"]["properties"];
     assert!(price["expo"]["description"].as_str().unwrap().contains("Power of ten"));
     let spec = ApiDoc::openapi();
-    assert_eq!(spec.paths.paths.len(), 15);
+    assert_eq!(spec.paths.paths.len(), 20);
     for (path, item) in &spec.paths.paths {
-        let response = fixture.get(&path.replace("{feed}", "BTC-USD")).await;
+        let asked = path.replace("{feed}", "BTC-USD").replace("{t}", "9").replace("{hash}", "00");
+        let query = if path.ends_with("/twap") { "?window_ms=1" } else { "" };
+        let response = fixture.get(&format!("{asked}{query}")).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         assert!(item.get.is_some(), "{path}");
     }
+}
+
+// ---- the past ----
+
+#[tokio::test]
+async fn questions_about_the_past_are_handed_on() {
+    let fixture = example();
+    for (uri, question) in [
+        ("/v1/prices/btc-usd/explain", "Explain { feed: \"BTC/USD\", at_ms: None }".to_owned()),
+        ("/v1/prices/BTC-USD/explain?at_ms=7", "Explain { feed: \"BTC/USD\", at_ms: Some(7) }".to_owned()),
+        ("/v1/prices/BTC-USD/at/7", "At { feed: \"BTC/USD\", at_ms: 7 }".to_owned()),
+        (
+            "/v1/prices/BTC-USD/twap?window_ms=5",
+            format!("Average {{ feed: \"BTC/USD\", until_ms: {}, window_ms: 5 }}", clock()),
+        ),
+        (
+            "/v1/prices/BTC-USD/history?from_ms=5&until_ms=9",
+            "Candles { feed: \"BTC/USD\", from_ms: 5, until_ms: 9, step_ms: 60000 }".to_owned(),
+        ),
+        ("/v1/oracles/conduct", "Conduct { windows: 10 }".to_owned()),
+        ("/v1/legs/ab", "Legs { hash: \"ab\" }".to_owned()),
+    ] {
+        assert_eq!(fixture.json(uri).await["asked"], question, "{uri}");
+    }
+    assert!(fixture.json("/v1/prices/BTC-USD/history").await["points"].is_array());
+}
+
+#[tokio::test]
+async fn what_the_past_has_no_answer_for_is_a_problem() {
+    let mut fixture = example();
+    fixture.problem("/v1/prices/BTC-USD/at/1", 400, "bad-request").await;
+    fixture.problem("/v1/prices/BTC-USD/at/2", 503, "busy").await;
+    let failed = fixture.problem("/v1/prices/BTC-USD/at/3", 500, "internal").await;
+    assert!(!failed.detail.contains("disk"), "what failed is for the log");
+    fixture.problem("/v1/prices/ETH-USD/explain", 404, "unavailable").await;
+    fixture.problem("/v1/prices/DOGE-USD/explain", 404, "unknown-feed").await;
+    fixture.problem("/v1/prices/BTC-USD/at/soon", 400, "bad-request").await;
+    fixture.problem("/v1/prices/BTC-USD/twap", 400, "bad-request").await;
+    fixture.problem("/v1/prices/BTC-USD/explain?at=7", 400, "bad-request").await;
+    fixture.shared.past = None;
+    fixture.problem("/v1/prices/BTC-USD/at/7", 404, "unavailable").await;
 }
 
 // ---- stream ----
@@ -563,7 +627,7 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4
 
 fn config(listen: SocketAddr, metrics_listen: Option<SocketAddr>) -> (ApiConfig, watch::Sender<Arc<Snapshot>>) {
     let (publisher, snapshot) = watch::channel(Arc::new(example_snapshot()));
-    (ApiConfig { listen, metrics_listen, snapshot, clock }, publisher)
+    (ApiConfig { listen, metrics_listen, snapshot, clock, past: None }, publisher)
 }
 
 /// Sends bytes and reads until the server closes.
