@@ -4,6 +4,7 @@
 
 mod cpu;
 mod disk;
+mod feeds;
 mod intake;
 mod machine;
 mod material;
@@ -67,6 +68,8 @@ struct Effort {
     synced: (usize, usize),
     aggregates: usize,
     digests: usize,
+    /// Ticks of 500 feeds.
+    ticks: usize,
     rounds: usize,
 }
 
@@ -80,6 +83,7 @@ impl Effort {
         synced: (10_000, 10),
         aggregates: 10_000,
         digests: 20_000,
+        ticks: 100,
         rounds: 5,
     };
 
@@ -92,6 +96,7 @@ impl Effort {
         synced: (100, 10),
         aggregates: 500,
         digests: 1_000,
+        ticks: 5,
         rounds: 2,
     };
 
@@ -106,6 +111,7 @@ impl Effort {
         synced: (20, 10),
         aggregates: 10,
         digests: 100,
+        ticks: 1,
         rounds: 1,
     };
 
@@ -126,6 +132,8 @@ impl Effort {
         doing("views");
         rows.push(views::aggregation(self.aggregates, self.rounds));
         rows.push(views::digest(self.digests, self.rounds));
+        doing("feeds");
+        rows.extend(feeds::rows(self.ticks, self.rounds));
         Ok(rows)
     }
 }
@@ -140,7 +148,7 @@ mod tests {
         let report = Report { machine: Machine::here(true), beside: "raw", rows: Effort::TINY.rows().unwrap() };
         let (table, json) = (report.to_string(), serde_json::to_value(&report).unwrap());
         let rows = json["rows"].as_array().unwrap();
-        assert!(rows.len() >= 14);
+        assert!(rows.len() >= 17);
         for row in rows {
             assert!(table.contains(row["name"].as_str().unwrap()));
             assert!(row["ours"]["value"].as_f64().is_some_and(|value| value >= 0.0), "{row}");
