@@ -77,7 +77,7 @@ pub enum Doubt {
 /// What a new price is held against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prior {
-    /// The node's own last price and its time; ignored once older than the maximum age.
+    /// The node's own last price that was not doubtful, and its time; ignored once older than the maximum age.
     pub own: Option<(Time, Price)>,
     /// The network's present answer, if it is ok.
     pub peers: Option<Price>,

@@ -191,13 +191,9 @@ mod tests {
 
     /// Everyone states 10,000 every ten seconds, but for what `change` says of an oracle and slot.
     fn all(change: impl Fn(u8, u64) -> Option<Option<Attestation>>) -> Vec<(u8, u64, Attestation)> {
-        let slots = || (700..1_000u64).step_by(10);
         let stated = |n: u8, slot: u64| change(n, slot).unwrap_or_else(|| Some(attests(10_000))).map(|a| (n, slot, a));
-        (0..7)
-            .flat_map(|n| {
-                slots().filter_map(move |slot| Some((n, slot))).filter_map(|(n, s)| stated(n, s)).collect::<Vec<_>>()
-            })
-            .collect()
+        let places = (0..7).flat_map(|n| (700..1_000).step_by(10).map(move |slot| (n, slot)));
+        places.filter_map(|(n, slot)| stated(n, slot)).collect()
     }
 
     #[test]
