@@ -1,5 +1,6 @@
 """Reads every vector of this folder with `decode.py` and fails at the first that says otherwise: `python3 vectors/check.py`."""
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -317,6 +318,36 @@ def check_price_groups():
     return {"groups": len(vectors)}
 
 
+def check_price_reports():
+    """Reports that a third library hashed, proved and signed; the definition is contracts/docs/report.md."""
+    vectors = load("eip712_price_report.json")
+    bare = lambda text: bytes.fromhex(text[2:])
+    for vector in vectors:
+        what, hashes = vector["label"], []
+        for leaf in vector["leaves"]:
+            hashes.append(evm.keccak256(bare(leaf["feed"]) + leaf["expo"].to_bytes(1, "big", signed=True) + bare(leaf["word"])))
+            same(hashes[-1], bare(leaf["hash"]), what)
+        top = evm.root(hashes)
+        same(top, bare(vector["root"]), what)
+        for leaf, hash_ in zip(vector["leaves"], hashes):
+            same(functools.reduce(evm.node, map(bare, leaf["proof"]), hash_), top, what)
+        inner = evm.report_struct_hash(vector["epoch"], vector["slot"], top)
+        digest = evm.typed_digest(bare(vector["network_id"]), inner)
+        same(inner, bare(vector["struct_hash"]), what)
+        same(digest, bare(vector["digest"]), what)
+        same(evm.malformed(bare(vector["signature"])), None, what)
+        same(evm.recover(digest, bare(vector["signature"])), bare(vector["address"]), what)
+    return {"reports": len(vectors)}
+
+
+def check_differential():
+    """Nothing to decode: digests over cases that crates/core/oracle and the contracts draw and answer alike."""
+    vectors = load("differential.json")
+    for vector in vectors:
+        same(len(bytes.fromhex(vector["digest"][2:])), 32, vector["cases"])
+    return {"runs": len(vectors)}
+
+
 def main():
     blake3.self_test()
     evm.self_test()
@@ -325,6 +356,8 @@ def main():
         "request.json": lambda: check_plain_file("request.json"),
         "sidecar.json": lambda: check_plain_file("sidecar.json"),
         "eip712_price_group.json": check_price_groups,
+        "eip712_price_report.json": check_price_reports,
+        "differential.json": check_differential,
     }
     # A file that nobody reads proves nothing.
     same(sorted(path.name for path in FOLDER.glob("*.json")), sorted(checks), "files of vectors")

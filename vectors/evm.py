@@ -1,4 +1,4 @@
-"""What contracts check, in plain integers: Keccak-256, the EIP-712 digest of a price group, and who signed it."""
+"""What contracts check, in plain integers: Keccak-256, EIP-712 digests of price groups and reports, and who signed them."""
 
 MASK = 2**64 - 1
 
@@ -60,6 +60,7 @@ def keccak256(data):
 
 DOMAIN_TYPE = b"EIP712Domain(string name,string version,bytes32 salt)"
 GROUP_TYPE = b"PriceGroup(uint32 epoch,uint64 slot,bytes32 feeds,bytes words)"
+REPORT_TYPE = b"PriceReport(uint32 epoch,uint64 slot,bytes32 root)"
 
 
 def feeds_hash(heads):
@@ -73,8 +74,31 @@ def struct_hash(epoch, slot, heads, words):
 
 
 def digest(network_id, epoch, slot, heads, words):
+    return typed_digest(network_id, struct_hash(epoch, slot, heads, words))
+
+
+def report_struct_hash(epoch, slot, root):
+    return keccak256(keccak256(REPORT_TYPE) + epoch.to_bytes(32, "big") + slot.to_bytes(32, "big") + root)
+
+
+def typed_digest(network_id, inner):
+    """The EIP-712 digest of a structure in the domain of a network."""
     domain = keccak256(keccak256(DOMAIN_TYPE) + keccak256(b"Concurrence") + keccak256(b"0") + network_id)
-    return keccak256(b"\x19\x01" + domain + struct_hash(epoch, slot, heads, words))
+    return keccak256(b"\x19\x01" + domain + inner)
+
+
+def node(one, other):
+    """An inner node of a report's tree: the lesser child first."""
+    return keccak256(min(one, other) + max(one, other))
+
+
+def root(leaves):
+    """Neighbours are joined level by level; a last one without a neighbour moves up as it is."""
+    level = leaves
+    while len(level) > 1:
+        pairs = [level[at : at + 2] for at in range(0, len(level), 2)]
+        level = [node(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    return level[0]
 
 
 # secp256k1: y^2 = x^3 + 7 over the field of P; N points; generator G. Affine points, None for infinity.

@@ -2,9 +2,11 @@
 pragma solidity 0.8.37;
 
 import {vm} from "./Base.sol";
-import {AttestationVerifierSketch} from "../src/AttestationVerifierSketch.sol";
+import {AttestationVerifier} from "../src/AttestationVerifier.sol";
+import {FileRegistry} from "../src/FileRegistry.sol";
+import {PriceFeeds} from "../src/PriceFeeds.sol";
 
-/// @notice A registry, signed payloads and an independent model: EIP-712 by plain abi.encode, the median by sorting.
+/// @notice A registry from a file, signed payloads and an independent model: EIP-712 by plain abi.encode, the median by sorting.
 abstract contract Fixture {
     /// @dev One oracle's entry before encoding. `words` are the 12-byte words, concatenated.
     struct Entry {
@@ -30,34 +32,50 @@ abstract contract Fixture {
     uint8 internal constant WINDOW = 30;
     uint8 internal constant MIN_SOURCES = 3;
 
-    AttestationVerifierSketch internal verifier;
+    uint32 internal constant OVERLAP = 3_600;
+
+    FileRegistry internal registry;
+    PriceFeeds internal verifier;
     uint32[] internal weights;
     /// @dev Feeds of each group.
     uint256[] internal sizes;
 
     // ------------------------------------------------------------------------------------------------------ registry
 
-    function bounds() internal pure virtual returns (AttestationVerifierSketch.Bounds memory) {
-        return AttestationVerifierSketch.Bounds(MAX_AGE, MAX_AHEAD, WINDOW, MIN_SOURCES);
+    function limits() internal pure virtual returns (AttestationVerifier.Bounds memory) {
+        return AttestationVerifier.Bounds(MAX_AGE, MAX_AHEAD, WINDOW, MIN_SOURCES);
     }
 
     /// @dev Deploys a verifier for these weights and group sizes, at time NOW.
     function deploy(uint32[] memory weights_, uint256[] memory sizes_) internal {
-        deployAs(new AttestationVerifierSketch(NETWORK, address(this), bounds()), weights_, sizes_);
+        deployWithRing(weights_, sizes_, 0);
     }
 
-    function deployAs(AttestationVerifierSketch verifier_, uint32[] memory weights_, uint256[] memory sizes_) internal {
+    function deployWithRing(uint32[] memory weights_, uint256[] memory sizes_, uint16 ring) internal {
+        found(weights_);
+        verifier = new PriceFeeds(registry, limits(), ring);
+        begin(sizes_);
+    }
+
+    /// @dev A registry with these weights, at time NOW.
+    function found(uint32[] memory weights_) internal {
         vm.warp(NOW);
-        verifier = verifier_;
         weights = weights_;
-        sizes = sizes_;
-        verifier.configure(EPOCH, signers(weights_), groups(sizes_));
+        registry = new FileRegistry(NETWORK, address(this), OVERLAP);
+        registry.publish(EPOCH, signers(weights_));
     }
 
-    function signers(uint32[] memory weights_) internal pure returns (AttestationVerifierSketch.Signer[] memory list) {
-        list = new AttestationVerifierSketch.Signer[](weights_.length);
+    /// @dev The verifier's first epoch and groups.
+    function begin(uint256[] memory sizes_) internal {
+        sizes = sizes_;
+        verifier.adopt();
+        verifier.setGroups(groups(sizes_));
+    }
+
+    function signers(uint32[] memory weights_) internal pure returns (FileRegistry.Signer[] memory list) {
+        list = new FileRegistry.Signer[](weights_.length);
         for (uint256 i; i < weights_.length; ++i) {
-            list[i] = AttestationVerifierSketch.Signer(vm.addr(key(i)), weights_[i]);
+            list[i] = FileRegistry.Signer(vm.addr(key(i)), weights_[i]);
         }
     }
 
@@ -73,11 +91,13 @@ abstract contract Fixture {
     }
 
     /// @dev Feeds of a group of that size, with exponents; groups differ by their first feed's name.
+    function feedOf(uint256 size, uint256 i) internal pure returns (bytes21) {
+        return bytes21(abi.encodePacked(hex"01", bytes1(uint8(64 + size)), bytes1(uint8(65 + i)), "/USD"));
+    }
+
     function feedsOf(uint256 size) internal pure returns (bytes memory feeds) {
         for (uint256 i; i < size; ++i) {
-            feeds = abi.encodePacked(
-                feeds, bytes21(abi.encodePacked(hex"01", bytes1(uint8(64 + size)), bytes1(uint8(65 + i)), "/USD")), int8(-8)
-            );
+            feeds = abi.encodePacked(feeds, feedOf(size, i), int8(-8));
         }
     }
 
@@ -121,7 +141,7 @@ abstract contract Fixture {
     // ------------------------------------------------------------------------------------------------------ payloads
 
     function encode(Payload memory p) internal pure returns (bytes memory data) {
-        data = abi.encodePacked(uint8(p.group), uint40(p.time));
+        data = abi.encodePacked(uint8(EPOCH), uint8(p.group), uint40(p.time));
         for (uint256 i; i < p.positions.length; ++i) {
             data = abi.encodePacked(data, uint8(p.positions[i]));
         }
@@ -132,11 +152,11 @@ abstract contract Fixture {
     }
 
     function push(Payload memory p) internal returns (bool ok, bytes memory result) {
-        return address(verifier).call(bytes.concat(AttestationVerifierSketch.push.selector, encode(p)));
+        return address(verifier).call(bytes.concat(PriceFeeds.push.selector, encode(p)));
     }
 
     function pull(Payload memory p) internal returns (bool ok, bytes memory result) {
-        return address(verifier).call(bytes.concat(AttestationVerifierSketch.pull.selector, encode(p)));
+        return address(verifier).call(bytes.concat(PriceFeeds.pull.selector, encode(p)));
     }
 
     function pushes(Payload memory p) internal {

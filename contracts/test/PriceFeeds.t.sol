@@ -3,10 +3,15 @@ pragma solidity 0.8.37;
 
 import {Vm, vm} from "./Base.sol";
 import {Fixture} from "./Fixture.sol";
-import {AttestationVerifierSketch as Sketch} from "../src/AttestationVerifierSketch.sol";
+import {AttestationVerifier} from "../src/AttestationVerifier.sol";
+import {FileRegistry} from "../src/FileRegistry.sol";
+import {Price} from "../src/Price.sol";
+import {PriceFeeds} from "../src/PriceFeeds.sol";
+import {SignerSets} from "../src/SignerSets.sol";
+import {IPriceReader} from "../src/interfaces/IPriceReader.sol";
 
-/// @notice What the sketch accepts, and one test for every reason to refuse: each spoils a single thing of a payload that passes.
-contract AttestationVerifierSketchTest is Fixture {
+/// @notice What the two lanes accept, and one test for every reason to refuse: each spoils a single thing of a payload that passes.
+contract PriceFeedsTest is Fixture {
     uint256 private constant ONE = 0; // group of one feed
     uint256 private constant TEN = 1; // group of ten feeds
     uint256 private constant THREE = 2; // group of three feeds: an odd number above one
@@ -48,12 +53,29 @@ contract AttestationVerifierSketchTest is Fixture {
 
     function storesTheSortedMedians(Payload memory p) private {
         pushes(p);
-        bytes32 feeds = keccak256(feedsOf(sizes[p.group]));
+        uint256 counted;
+        uint256 total;
+        for (uint256 i; i < weights.length; ++i) {
+            total += weights[i];
+        }
+        for (uint256 i; i < p.entries.length; ++i) {
+            counted += weights[p.entries[i].index];
+        }
         for (uint256 feed; feed < sizes[p.group]; ++feed) {
-            (uint64 mantissa, uint40 time, uint32 round) = verifier.latest(feeds, feed);
-            vm.assertEq(mantissa, sortedMedian(p, feed), "the median is the sorted one");
-            vm.assertEq(time, p.time, "the time is the oldest slot");
-            vm.assertEq(round, 1, "the first round");
+            Price price = verifier.latest(feedOf(sizes[p.group], feed));
+            vm.assertEq(price.mantissa(), sortedMedian(p, feed), "the median is the sorted one");
+            vm.assertEq(price.time(), p.time, "the time is the oldest slot");
+            vm.assertEq(price.round(), 1, "the first round");
+            vm.assertEq(price.share(), 100 * counted / total, "the share that counted");
+            vm.assertTrue(price.exponent() == -8, "the exponent of the feed");
+            bytes memory named = p.entries[p.positions[feed]].words;
+            bytes memory word_ = new bytes(12);
+            for (uint256 j; j < 12; ++j) {
+                word_[j] = named[12 * feed + j];
+            }
+            vm.assertEq(uint96(Price.unwrap(price) >> 72), uint96(bytes12(word_)), "the word of the named entry");
+            vm.assertEq(price.halfWidth(), uint16(uint96(bytes12(word_)) >> 16), "its half-width");
+            vm.assertEq(price.sources(), uint16(uint96(bytes12(word_))), "its sources");
         }
     }
 
@@ -71,7 +93,7 @@ contract AttestationVerifierSketchTest is Fixture {
             bytes memory words;
             for (uint256 j; j < n; ++j) {
                 uint256 noise = uint256(keccak256(abi.encode(seed, i, j)));
-                uint256 mantissa = noise % 4 == 0 ? (1 << 63) - 1 - noise % 2 : 1 + (noise >> 8) % 4;
+                uint256 mantissa = noise % 4 == 0 ? (1 << 63) - 2 - noise % 2 : 1 + (noise >> 8) % 4;
                 words = bytes.concat(words, word(mantissa, noise >> 16, 0xff));
             }
             p.entries[i] = Entry(i, i == 0 ? 0 : i % 3, words, "");
@@ -86,10 +108,10 @@ contract AttestationVerifierSketchTest is Fixture {
             bool is_median = mantissaAt(p, i, feed) == median;
             vm.assertTrue(ok == is_median, "named median");
             if (ok) {
-                (,, uint64[] memory medians) = abi.decode(result, (bytes32, uint256, uint64[]));
-                vm.assertEq(medians[feed], median, "returned median");
+                (, Price[] memory prices) = abi.decode(result, (bytes32, Price[]));
+                vm.assertEq(prices[feed].mantissa(), median, "returned median");
             } else {
-                vm.assertTrue(bytes4(result) == Sketch.NotTheMedian.selector, "the reason is the median");
+                vm.assertTrue(bytes4(result) == AttestationVerifier.NotTheMedian.selector, "the reason is the median");
             }
         }
     }
@@ -98,49 +120,59 @@ contract AttestationVerifierSketchTest is Fixture {
         Payload memory p = heavy(11, TEN);
         (bool ok, bytes memory result) = pull(p);
         vm.assertTrue(ok, "pull is accepted");
-        (bytes32 feeds, uint256 time, uint64[] memory medians) = abi.decode(result, (bytes32, uint256, uint64[]));
+        (bytes32 feeds, Price[] memory prices) = abi.decode(result, (bytes32, Price[]));
         vm.assertEq(feeds, keccak256(feedsOf(10)), "feeds");
-        vm.assertEq(time, p.time, "time");
-        vm.assertEq(medians.length, 10, "as many as feeds");
+        vm.assertEq(prices.length, 10, "as many as feeds");
+        vm.assertTrue(!verifier.latest(feedOf(10, 0)).isSet(), "pull stores nothing");
+        pushes(p);
         for (uint256 feed; feed < 10; ++feed) {
-            vm.assertEq(medians[feed], sortedMedian(p, feed), "median");
+            uint256 stored = Price.unwrap(verifier.latest(feedOf(10, feed)));
+            vm.assertEq(Price.unwrap(prices[feed]) | 1 << 40, stored, "the same price but for the round");
         }
-        (uint64 mantissa,,) = verifier.latest(feeds, 0);
-        vm.assertEq(mantissa, 0, "pull stores nothing");
     }
 
-    function test_push_emits_the_medians() public {
+    function test_push_emits_the_medians_of_a_group() public {
         Payload memory p = heavy(11, THREE);
         vm.recordLogs();
         pushes(p);
         Vm.Log[] memory logs = vm.getRecordedLogs();
         vm.assertEq(logs.length, 1, "one event");
-        vm.assertEq(logs[0].topics[0], Sketch.Pushed.selector, "Pushed");
+        vm.assertEq(logs[0].topics[0], PriceFeeds.PricesPushed.selector, "PricesPushed");
         vm.assertEq(logs[0].topics[1], keccak256(feedsOf(3)), "feeds");
-        (uint256 time, uint64[] memory medians) = abi.decode(logs[0].data, (uint256, uint64[]));
-        vm.assertEq(time, p.time, "time");
-        vm.assertEq(medians.length, 3, "as many as feeds");
+        bytes memory packed;
         for (uint256 feed; feed < 3; ++feed) {
-            vm.assertEq(medians[feed], sortedMedian(p, feed), "median");
+            packed = abi.encodePacked(packed, uint64(sortedMedian(p, feed)));
         }
+        vm.assertEq(logs[0].data, abi.encode(p.time, packed), "time and mantissas, with clean padding");
+    }
+
+    function test_push_emits_the_price_of_a_single_feed() public {
+        vm.recordLogs();
+        pushes(heavy(11, ONE));
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        vm.assertEq(logs.length, 1, "one event");
+        vm.assertEq(logs[0].topics[0], PriceFeeds.PricePushed.selector, "PricePushed");
+        vm.assertEq(logs[0].topics[1], keccak256(feedsOf(1)), "feeds");
+        vm.assertEq(logs[0].data, abi.encode(verifier.latest(feedOf(1, 0))), "the price as it is stored");
     }
 
     function test_rounds_count_and_groups_do_not_mix() public {
         pushes(heavyAt(11, ONE, NOW - 2));
         pushes(heavyAt(11, ONE, NOW - 1));
         pushes(heavyAt(11, TEN, NOW - 2));
-        (, uint40 time, uint32 round) = verifier.latest(keccak256(feedsOf(1)), 0);
-        vm.assertEq(time, NOW - 1, "time of the second");
-        vm.assertEq(round, 2, "two rounds");
-        (, time, round) = verifier.latest(keccak256(feedsOf(10)), 9);
-        vm.assertEq(time, NOW - 2, "its own time");
-        vm.assertEq(round, 1, "its own rounds");
+        Price price = verifier.latest(feedOf(1, 0));
+        vm.assertEq(price.time(), NOW - 1, "time of the second");
+        vm.assertEq(price.round(), 2, "two rounds");
+        price = verifier.latest(feedOf(10, 9));
+        vm.assertEq(price.time(), NOW - 2, "its own time");
+        vm.assertEq(price.round(), 1, "its own rounds");
     }
 
     function test_bounds_are_inclusive() public {
         (bool ok,) = pull(heavyAt(11, ONE, NOW - MAX_AGE));
         vm.assertTrue(ok, "as old as allowed");
-        Payload memory p = heavyAt(11, ONE, NOW + MAX_AHEAD - 4); // lags reach 4
+        Payload memory p = heavyAt(11, ONE, NOW);
+        relag(p, 3, MAX_AHEAD);
         (ok,) = pull(p);
         vm.assertTrue(ok, "as far ahead as allowed");
         p = heavyAt(11, ONE, NOW - 40);
@@ -191,7 +223,7 @@ contract AttestationVerifierSketchTest is Fixture {
     function test_refuses_a_signature_that_recovers_to_nobody() public {
         Payload memory p = heavy(11, ONE);
         p.entries[0].signature = abi.encodePacked(bytes32(0), bytes32(uint256(1)));
-        refuses(p, abi.encodeWithSelector(Sketch.BadSignature.selector, 0, address(0), vm.addr(key(0))));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.BadSignature.selector, 0, address(0), vm.addr(key(0))));
     }
 
     /// @dev s' = n - s with the other parity signs the same digest. In the compact form it loses its top bit to the parity.
@@ -202,7 +234,7 @@ contract AttestationVerifierSketchTest is Fixture {
         uint256 mirrored = order - (uint256(vs) & (type(uint256).max >> 1));
         p.entries[2].signature = abi.encodePacked(r, mirrored ^ (uint256(vs) & (1 << 255)));
         (bool ok, bytes memory result) = pull(p);
-        vm.assertTrue(!ok && bytes4(result) == Sketch.BadSignature.selector, "mirrored");
+        vm.assertTrue(!ok && bytes4(result) == AttestationVerifier.BadSignature.selector, "mirrored");
     }
 
     /// @dev Nobody can make a valid signature whose s is high and has 255 bits, so recovery is mocked: s alone decides.
@@ -214,7 +246,7 @@ contract AttestationVerifierSketchTest is Fixture {
         vm.mockCall(address(1), "", abi.encode(vm.addr(key(0))));
         uint256 half = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
         p.entries[0].signature = abi.encodePacked(bytes32(uint256(1)), half + 1);
-        refuses(p, abi.encodeWithSelector(Sketch.HighS.selector, 0, half + 1));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.HighS.selector, 0, half + 1));
         p.entries[0].signature = abi.encodePacked(bytes32(uint256(1)), half);
         (bool ok,) = pull(p);
         vm.assertTrue(ok, "half the order is low");
@@ -223,7 +255,7 @@ contract AttestationVerifierSketchTest is Fixture {
     function test_refuses_a_signer_twice() public {
         Payload memory p = heavy(11, ONE);
         p.entries[7] = p.entries[6];
-        refuses(p, abi.encodeWithSelector(Sketch.SignerNotAscending.selector, 18, 19));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.SignerNotAscending.selector, 18, 19));
     }
 
     /// @dev Two attestations of one signer in different slots are still one signer.
@@ -231,20 +263,20 @@ contract AttestationVerifierSketchTest is Fixture {
         Payload memory p = heavy(11, ONE);
         p.entries[7].index = p.entries[6].index;
         relag(p, 7, p.entries[6].lag + 1);
-        refuses(p, abi.encodeWithSelector(Sketch.SignerNotAscending.selector, 18, 19));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.SignerNotAscending.selector, 18, 19));
     }
 
     function test_refuses_unsorted_signers() public {
         Payload memory p = heavy(11, ONE);
         (p.entries[6], p.entries[7]) = (p.entries[7], p.entries[6]);
-        refuses(p, abi.encodeWithSelector(Sketch.SignerNotAscending.selector, 18, 22));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.SignerNotAscending.selector, 18, 22));
     }
 
     function test_refuses_an_unknown_signer() public {
         Payload memory p = heavy(11, ONE);
         p.entries[10].index = 31;
         sign(p, 10);
-        refuses(p, abi.encodeWithSelector(Sketch.UnknownSigner.selector, 31, 31));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.UnknownSigner.selector, 31, 31));
     }
 
     function test_refuses_exactly_two_thirds() public {
@@ -252,7 +284,7 @@ contract AttestationVerifierSketchTest is Fixture {
         (list[0], list[1], list[2]) = (100, 100, 100);
         deploy(list, sizesOf(1));
         Payload memory p = plain(2, 0, 500);
-        refuses(p, abi.encodeWithSelector(Sketch.QuorumNotReached.selector, 200, 300));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.QuorumNotReached.selector, 200, 300));
         list[2] = 99;
         deploy(list, sizesOf(1));
         pushes(plain(2, 0, 500));
@@ -260,31 +292,33 @@ contract AttestationVerifierSketchTest is Fixture {
 
     function test_refuses_nobody() public {
         Payload memory p = empty(0, ONE); // no entry can be named as median
-        refuses(p, abi.encodeWithSelector(Sketch.UnknownPosition.selector, 0, 0));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.UnknownPosition.selector, 0, 0));
     }
 
     // ------------------------------------------------------------------------------------------------- refused: when
 
     function test_refuses_a_stale_time() public {
-        refuses(heavyAt(11, ONE, NOW - MAX_AGE - 1), abi.encodeWithSelector(Sketch.Stale.selector, NOW - MAX_AGE - 1, NOW - MAX_AGE));
+        refuses(
+            heavyAt(11, ONE, NOW - MAX_AGE - 1),
+            abi.encodeWithSelector(AttestationVerifier.Stale.selector, NOW - MAX_AGE - 1, NOW - MAX_AGE)
+        );
     }
 
     function test_refuses_a_slot_too_far_ahead() public {
-        refuses(
-            heavyAt(11, ONE, NOW + MAX_AHEAD - 3), abi.encodeWithSelector(Sketch.TooFarAhead.selector, NOW + MAX_AHEAD + 1, NOW + MAX_AHEAD)
-        );
+        Payload memory p = heavyAt(11, ONE, NOW);
+        relag(p, 3, MAX_AHEAD + 1);
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.TooFarAhead.selector, NOW + MAX_AHEAD + 1, NOW + MAX_AHEAD));
     }
 
-    function test_refuses_a_time_too_far_ahead() public {
-        refuses(
-            heavyAt(11, ONE, NOW + MAX_AHEAD + 1), abi.encodeWithSelector(Sketch.TooFarAhead.selector, NOW + MAX_AHEAD + 5, NOW + MAX_AHEAD)
-        );
+    /// @dev Else an age would be negative, and a reader that subtracts would fail.
+    function test_refuses_a_time_ahead_of_the_block() public {
+        refuses(heavyAt(11, ONE, NOW + 1), abi.encodeWithSelector(AttestationVerifier.TooFarAhead.selector, NOW + 1, NOW));
     }
 
     function test_refuses_a_slot_outside_the_window() public {
         Payload memory p = heavyAt(11, ONE, NOW - 50);
         relag(p, 3, WINDOW);
-        refuses(p, abi.encodeWithSelector(Sketch.OutsideWindow.selector, NOW - 50 + WINDOW, NOW - 50 + WINDOW));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.OutsideWindow.selector, NOW - 50 + WINDOW, NOW - 50 + WINDOW));
     }
 
     /// @dev A time older than every counted slot would let older attestations follow newer ones.
@@ -294,19 +328,46 @@ contract AttestationVerifierSketchTest is Fixture {
         for (uint256 i; i < 11; ++i) {
             p.entries[i].lag += 2; // the same slots: the signatures stand
         }
-        refuses(p, abi.encodeWithSelector(Sketch.TimeNotOldest.selector, NOW - 6, NOW - 4));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.TimeNotOldest.selector, NOW - 6, NOW - 4));
     }
 
-    function test_refuses_a_time_that_does_not_increase() public {
+    /// @dev A12: an older price that is still admissible never replaces a newer one.
+    function test_a12_refuses_a_time_that_does_not_increase() public {
         pushes(heavy(11, ONE));
         Payload memory p = heavy(11, ONE);
         (bool ok, bytes memory result) = push(p);
         vm.assertTrue(!ok, "the same time again");
-        vm.assertEq(result, abi.encodeWithSelector(Sketch.TimeNotIncreasing.selector, p.time, p.time), "its error");
+        vm.assertEq(result, notIncreasing(p.time, p.time), "its error");
         (ok, result) = push(heavyAt(11, ONE, p.time - 1));
         vm.assertTrue(!ok, "an older time");
-        vm.assertEq(result, abi.encodeWithSelector(Sketch.TimeNotIncreasing.selector, p.time - 1, p.time), "its error");
+        vm.assertEq(result, notIncreasing(p.time - 1, p.time), "its error");
         pushes(heavyAt(11, ONE, p.time + 1));
+    }
+
+    function notIncreasing(uint256 time, uint256 stored) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(IPriceReader.TimeNotIncreasing.selector, feedOf(1, 0), time, stored);
+    }
+
+    /// @dev A12 holds for the feed, whatever group its price comes in.
+    function test_a12_holds_across_groups() public {
+        bytes[] memory list = new bytes[](2);
+        (list[0], list[1]) = (feedsOf(3), bytes.concat(feedsOf(1), feedsOf(3)));
+        verifier.setGroups(list);
+        Payload memory p = heavyAt(11, THREE, NOW - 3);
+        p.group = 0;
+        pushes(p);
+        // The second group has the three feeds too: signed at an older time, all of it is refused.
+        p = heavyOf(11, list[1], NOW - 4);
+        p.group = 1;
+        (bool ok, bytes memory result) = push(p);
+        vm.assertTrue(!ok, "older in another group");
+        vm.assertEq(result, abi.encodeWithSelector(IPriceReader.TimeNotIncreasing.selector, feedOf(3, 0), NOW - 4, NOW - 3), "its error");
+        vm.assertTrue(!verifier.latest(feedOf(1, 0)).isSet(), "nothing of it is stored");
+        p = heavyOf(11, list[1], NOW - 2);
+        p.group = 1;
+        pushes(p);
+        vm.assertEq(verifier.latest(feedOf(3, 2)).round(), 2, "the feed's rounds go on");
+        vm.assertEq(verifier.latest(feedOf(1, 0)).round(), 1, "its first");
     }
 
     // ------------------------------------------------------------------------------------------------- refused: what
@@ -317,7 +378,7 @@ contract AttestationVerifierSketchTest is Fixture {
             p.positions[feed] = neighbour(p, feed, true);
             (uint256 below, uint256 atMost, uint256 counted) = shares(p, feed);
             vm.assertTrue(2 * below >= counted, "too much weight is below");
-            refuses(p, abi.encodeWithSelector(Sketch.NotTheMedian.selector, feed, below, atMost, counted));
+            refuses(p, abi.encodeWithSelector(AttestationVerifier.NotTheMedian.selector, feed, below, atMost, counted));
         }
     }
 
@@ -327,7 +388,7 @@ contract AttestationVerifierSketchTest is Fixture {
             p.positions[feed] = neighbour(p, feed, false);
             (uint256 below, uint256 atMost, uint256 counted) = shares(p, feed);
             vm.assertTrue(2 * atMost < counted, "too little weight is at most it");
-            refuses(p, abi.encodeWithSelector(Sketch.NotTheMedian.selector, feed, below, atMost, counted));
+            refuses(p, abi.encodeWithSelector(AttestationVerifier.NotTheMedian.selector, feed, below, atMost, counted));
         }
     }
 
@@ -338,17 +399,16 @@ contract AttestationVerifierSketchTest is Fixture {
         deploy(list, sizesOf(1));
         Payload memory p = plain(2, 0, 500); // 500 and 501
         p.positions[0] = 1;
-        refuses(p, abi.encodeWithSelector(Sketch.NotTheMedian.selector, 0, 100, 200, 200));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.NotTheMedian.selector, 0, 100, 200, 200));
         p.positions[0] = 0;
         pushes(p);
-        (uint64 mantissa,,) = verifier.latest(keccak256(feedsOf(1)), 0);
-        vm.assertEq(mantissa, 500, "the lower");
+        vm.assertEq(verifier.latest(feedOf(1, 0)).mantissa(), 500, "the lower");
     }
 
     function test_refuses_a_position_that_is_no_entry() public {
         Payload memory p = heavy(11, TEN);
         p.positions[9] = 11;
-        refuses(p, abi.encodeWithSelector(Sketch.UnknownPosition.selector, 9, 11));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.UnknownPosition.selector, 9, 11));
     }
 
     /// @dev In both lanes of a pair and in the lone last word, and wherever the price stands among the others.
@@ -357,16 +417,20 @@ contract AttestationVerifierSketchTest is Fixture {
             Payload memory p = heavy(11, THREE);
             rewrite(p, 8, feed, abi.encodePacked(uint64(mantissaAt(p, 8, feed) | (1 << 63)), uint16(10), uint16(0x1f)));
             p.positions = heavy(11, THREE).positions;
-            refuses(p, abi.encodeWithSelector(Sketch.DoubtfulPrice.selector, feed, p.entries[8].index));
+            refuses(p, abi.encodeWithSelector(AttestationVerifier.DoubtfulPrice.selector, feed, p.entries[8].index));
         }
     }
 
-    function test_refuses_a_median_of_zero() public {
-        Payload memory p = heavy(11, THREE);
-        for (uint256 i; i < 11; ++i) {
-            rewrite(p, i, 1, word(0, 10, 0x1f));
+    /// @dev A13: a bound that was hit is no price, at either end.
+    function test_a13_refuses_a_median_at_a_boundary() public {
+        for (uint256 end; end < 2; ++end) {
+            uint256 mantissa = end == 0 ? 0 : (1 << 63) - 1;
+            Payload memory p = heavy(11, THREE);
+            for (uint256 i; i < 11; ++i) {
+                rewrite(p, i, 1, word(mantissa, 10, 0x1f));
+            }
+            refuses(p, abi.encodeWithSelector(AttestationVerifier.BoundaryPrice.selector, 1, p.positions[1], mantissa));
         }
-        refuses(p, abi.encodeWithSelector(Sketch.ZeroPrice.selector, 1, p.positions[1]));
     }
 
     function test_refuses_too_few_sources() public {
@@ -375,7 +439,7 @@ contract AttestationVerifierSketchTest is Fixture {
             for (uint256 i; i < 11; ++i) {
                 rewrite(p, i, feed, word(mantissaAt(p, i, feed), 10, i % 2 == 0 ? 0x8000 : 0x0001));
             }
-            refuses(p, abi.encodeWithSelector(Sketch.TooFewSources.selector, feed, 2, 3));
+            refuses(p, abi.encodeWithSelector(AttestationVerifier.TooFewSources.selector, feed, 2, 3));
             rewrite(p, 10, feed, word(mantissaAt(p, 10, feed), 10, 0x0400));
             (bool ok,) = pull(p);
             vm.assertTrue(ok, "a third source is enough");
@@ -387,82 +451,166 @@ contract AttestationVerifierSketchTest is Fixture {
     function test_refuses_an_unknown_group() public {
         Payload memory p = heavy(11, ONE);
         p.group = 3;
-        refuses(p, abi.encodeWithSelector(Sketch.UnknownGroup.selector, 3, 3));
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.UnknownGroup.selector, 3, 3));
     }
 
     /// @dev No prefix of a payload passes, and none has another reason than its form or its quorum.
     function test_refuses_every_truncation() public {
-        bytes memory whole = bytes.concat(Sketch.pull.selector, encode(heavy(11, ONE)));
+        bytes memory whole = bytes.concat(PriceFeeds.pull.selector, encode(heavy(11, ONE)));
         for (uint256 length = whole.length - 1; length >= 4; --length) {
             assembly ("memory-safe") {
                 mstore(whole, length)
             }
             (bool ok, bytes memory result) = address(verifier).call(whole);
             vm.assertTrue(!ok, "a truncated payload");
-            if (length >= 10 && (length < 11 || (length - 11) % 78 != 0)) {
-                vm.assertEq(result, abi.encodeWithSelector(Sketch.MalformedPayload.selector, length, 11, 78), "its form");
+            if (length >= 12 && (length - 12) % 78 != 0) {
+                vm.assertEq(result, abi.encodeWithSelector(AttestationVerifier.MalformedPayload.selector, length, 12, 78), "its form");
             }
         }
     }
 
     function test_refuses_a_trailing_byte() public {
-        bytes memory data = bytes.concat(Sketch.pull.selector, encode(heavy(11, ONE)), hex"00");
+        bytes memory data = bytes.concat(PriceFeeds.pull.selector, encode(heavy(11, ONE)), hex"00");
         (bool ok, bytes memory result) = address(verifier).call(data);
         vm.assertTrue(!ok, "a byte too many");
-        vm.assertEq(result, abi.encodeWithSelector(Sketch.MalformedPayload.selector, data.length, 11, 78), "its form");
+        vm.assertEq(result, abi.encodeWithSelector(AttestationVerifier.MalformedPayload.selector, data.length, 12, 78), "its form");
     }
 
     // -------------------------------------------------------------------------------------------------- configuration
 
-    function test_rotation_takes_effect_at_once() public {
+    /// @dev Old and new signatures both count during the overlap: no price is missed.
+    function test_rotation_overlaps() public {
         Payload memory old = heavy(11, ONE);
         pushes(old);
-        uint32[] memory list = new uint32[](1);
-        list[0] = 5;
-        weights = list;
-        verifier.configure(EPOCH + 1, signers(list), groups(sizes));
-        Payload memory p = plainAt(1, 0, 700, NOW - 1);
-        refusesSignature(p, 0); // signed under the old epoch
-        p.entries[0].signature = signCompact(key(0), digestOf(NETWORK, EPOCH + 1, NOW - 1, keccak256(feedsOf(1)), p.entries[0].words));
-        pushes(p);
-        (uint64 mantissa,, uint32 round) = verifier.latest(keccak256(feedsOf(1)), 0);
-        vm.assertEq(mantissa, 700, "the new signer's price");
-        vm.assertEq(round, 2, "the group's rounds go on");
+        vm.warp(NOW + OVERLAP); // the registry allows no epoch sooner
+        rotateToOne();
+        uint256 until = NOW + 2 * OVERLAP;
+        old = heavyAt(11, ONE, NOW + OVERLAP - 10);
+        pushes(old);
+        vm.warp(until - 1);
+        pushes(heavyAt(11, ONE, until - 2));
+        vm.warp(until + 1);
+        refuses(heavyAt(11, ONE, until), abi.encodeWithSelector(SignerSets.EpochExpired.selector, EPOCH, until));
+        Payload memory p = newEpoch(until);
+        (bool ok,) = address(verifier).call(bytes.concat(PriceFeeds.push.selector, bytes1(uint8(EPOCH + 1)), tail(p)));
+        vm.assertTrue(ok, "the new epoch's signer");
+        Price price = verifier.latest(feedOf(1, 0));
+        vm.assertEq(price.mantissa(), 700, "its price");
+        vm.assertEq(price.round(), 4, "the feed's rounds go on");
     }
 
-    function test_configure_refusals() public {
-        Sketch.Signer[] memory s = signers(weights);
+    /// @dev A signature under one epoch never counts under the other, though both are in force.
+    function test_epochs_do_not_mix() public {
+        vm.warp(NOW + OVERLAP);
+        rotateToOne();
+        Payload memory p = newEpoch(NOW + OVERLAP);
+        (bool ok, bytes memory result) = push(p); // named as the old epoch's
+        vm.assertTrue(!ok && bytes4(result) == AttestationVerifier.BadSignature.selector, "new as old");
+        p = heavyAt(11, ONE, NOW + OVERLAP - 10);
+        (ok, result) = address(verifier).call(bytes.concat(PriceFeeds.push.selector, bytes1(uint8(EPOCH + 1)), tail(p)));
+        vm.assertTrue(!ok && bytes4(result) == AttestationVerifier.BadSignature.selector, "old as new");
+        (ok, result) = address(verifier).call(bytes.concat(PriceFeeds.push.selector, bytes1(uint8(EPOCH + 2)), tail(p)));
+        vm.assertEq(result, abi.encodeWithSelector(SignerSets.UnknownEpoch.selector, EPOCH + 2, EPOCH + 1), "an epoch that is not");
+    }
+
+    function test_nothing_counts_before_the_first_epoch() public {
+        verifier = new PriceFeeds(registry, limits(), 0);
+        Payload memory p = heavy(11, ONE);
+        refuses(p, abi.encodeWithSelector(SignerSets.UnknownEpoch.selector, EPOCH, 0));
+        (bool ok, bytes memory result) = address(verifier).call(abi.encodeCall(PriceFeeds.setGroups, (groups(sizes))));
+        vm.assertTrue(!ok, "no groups without a table");
+        vm.assertEq(result, abi.encodeWithSelector(AttestationVerifier.NothingAdopted.selector), "its error");
+        verifier.adopt();
+        refuses(p, abi.encodeWithSelector(AttestationVerifier.UnknownGroup.selector, 0, 0));
+    }
+
+    function rotateToOne() private {
+        FileRegistry.Signer[] memory one = new FileRegistry.Signer[](1);
+        one[0] = FileRegistry.Signer(vm.addr(key(77)), 5);
+        registry.publish(EPOCH + 1, one);
+        verifier.adopt();
+    }
+
+    /// @dev The lone signer of the new epoch, at that time.
+    function newEpoch(uint256 time) private pure returns (Payload memory p) {
+        p = Payload(ONE, time, new uint256[](1), new Entry[](1));
+        bytes memory words = word(700, 10, 7);
+        p.entries[0] = Entry(0, 0, words, signCompact(key(77), digestOf(NETWORK, EPOCH + 1, time, keccak256(feedsOf(1)), words)));
+    }
+
+    /// @dev The payload without its first byte, the epoch's.
+    function tail(Payload memory p) private pure returns (bytes memory rest) {
+        bytes memory whole = encode(p);
+        rest = new bytes(whole.length - 1);
+        for (uint256 i; i < rest.length; ++i) {
+            rest[i] = whole[i + 1];
+        }
+    }
+
+    /// @dev Whoever passed over an epoch gives the one it had no second overlap.
+    function test_an_epoch_that_was_passed_over_does_not_overlap() public {
+        vm.warp(NOW + OVERLAP);
+        registry.publish(EPOCH + 1, signers(weights));
+        vm.warp(NOW + 2 * OVERLAP);
+        registry.publish(EPOCH + 2, signers(weights));
+        verifier.adopt();
+        Payload memory p = heavyAt(11, ONE, NOW + 2 * OVERLAP - 4);
+        refuses(p, abi.encodeWithSelector(SignerSets.EpochExpired.selector, EPOCH, 0));
+    }
+
+    function test_adopt_refuses_what_it_has() public {
+        (bool ok, bytes memory result) = address(verifier).call(abi.encodeCall(SignerSets.adopt, ()));
+        vm.assertTrue(!ok, "nothing new");
+        vm.assertEq(result, abi.encodeWithSelector(SignerSets.EpochNotIncreasing.selector, EPOCH, EPOCH), "its error");
+    }
+
+    function test_groups_refusals() public {
         bytes[] memory g = groups(sizes);
         vm.prank(address(1));
-        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.NotOwner.selector, address(1), address(this)));
-        configureFails(EPOCH, s, g, abi.encodeWithSelector(Sketch.EpochNotIncreasing.selector, EPOCH, EPOCH));
-        configureFails(EPOCH + 1, new Sketch.Signer[](0), g, abi.encodeWithSelector(Sketch.TableSize.selector, 0, 255));
-        configureFails(EPOCH + 1, s, new bytes[](0), abi.encodeWithSelector(Sketch.TableSize.selector, 0, 255));
-        address third = s[2].key;
-        s[2].key = s[0].key;
-        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadSigner.selector, 2, s[0].key, s[2].weight));
-        s[2].key = address(0);
-        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadSigner.selector, 2, address(0), s[2].weight));
-        (s[2].key, s[2].weight) = (third, 0);
-        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadSigner.selector, 2, third, 0));
-        s[2].weight = 1;
+        groupsFail(g, abi.encodeWithSelector(AttestationVerifier.NotGovernor.selector, address(1), address(this)));
+        groupsFail(new bytes[](0), abi.encodeWithSelector(AttestationVerifier.TableSize.selector, 0, 255));
         bytes memory good = g[1];
         g[1] = "";
-        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadGroup.selector, 1, 0));
+        groupsFail(g, abi.encodeWithSelector(AttestationVerifier.BadGroup.selector, 1, 0));
         g[1] = bytes.concat(good, hex"00");
-        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadGroup.selector, 1, 221));
+        groupsFail(g, abi.encodeWithSelector(AttestationVerifier.BadGroup.selector, 1, 221));
         g[1] = bytes.concat(feedsOf(1), feedsOf(1));
-        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadGroup.selector, 1, 44));
+        groupsFail(g, abi.encodeWithSelector(AttestationVerifier.BadGroup.selector, 1, 44));
         g[1] = feedsOf(17);
-        configureFails(EPOCH + 1, s, g, abi.encodeWithSelector(Sketch.BadGroup.selector, 1, 374));
+        groupsFail(g, abi.encodeWithSelector(AttestationVerifier.BadGroup.selector, 1, 374));
+        g[1] = abi.encodePacked(feedOf(1, 0), int8(-19));
+        groupsFail(g, abi.encodeWithSelector(AttestationVerifier.BadGroup.selector, 1, 22));
+        g[1] = abi.encodePacked(feedOf(1, 0), int8(1));
+        groupsFail(g, abi.encodeWithSelector(AttestationVerifier.BadGroup.selector, 1, 22));
         g[1] = feedsOf(16);
-        verifier.configure(EPOCH + 1, s, g);
+        verifier.setGroups(g);
+        vm.assertEq(verifier.group(1), feedsOf(16), "the group in force");
     }
 
-    function configureFails(uint32 epoch, Sketch.Signer[] memory s, bytes[] memory g, bytes memory refusal) private {
-        (bool ok, bytes memory result) = address(verifier).call(abi.encodeCall(Sketch.configure, (epoch, s, g)));
-        vm.assertTrue(!ok, "configure refuses");
-        vm.assertEq(result, refusal, "configure's error");
+    function groupsFail(bytes[] memory g, bytes memory refusal) private {
+        (bool ok, bytes memory result) = address(verifier).call(abi.encodeCall(PriceFeeds.setGroups, (g)));
+        vm.assertTrue(!ok, "setGroups refuses");
+        vm.assertEq(result, refusal, "its error");
+    }
+
+    // --------------------------------------------------------------------------------------------------------- history
+
+    function test_the_ring_keeps_the_last_rounds() public {
+        deployWithRing(weights, sizesOf(1), 4);
+        bytes21 feed = feedOf(1, 0);
+        for (uint256 i; i < 6; ++i) {
+            vm.warp(NOW + 10 * i);
+            pushes(heavyAt(11, 0, NOW + 10 * i));
+        }
+        for (uint256 round = 3; round <= 6; ++round) {
+            vm.assertEq(verifier.priceAt(feed, round).time(), NOW + 10 * (round - 1), "a kept round");
+        }
+        for (uint256 i; i < 3; ++i) {
+            uint256 round = i < 2 ? i : 7;
+            (bool ok, bytes memory result) = address(verifier).call(abi.encodeCall(IPriceReader.priceAt, (feed, round)));
+            vm.assertTrue(!ok, "no such round");
+            vm.assertEq(result, abi.encodeWithSelector(IPriceReader.NoSuchRound.selector, feed, round), "its error");
+        }
     }
 
     // --------------------------------------------------------------------------------------------------------- vectors
@@ -540,22 +688,24 @@ contract AttestationVerifierSketchTest is Fixture {
         bytes memory words,
         bytes memory signature
     ) private {
-        Sketch alone = new Sketch(network, address(this), Sketch.Bounds(0, 0, 1, 0));
-        Sketch.Signer[] memory s = new Sketch.Signer[](1);
-        s[0] = Sketch.Signer(signer, 1);
+        vm.warp(slot);
+        FileRegistry.Signer[] memory s = new FileRegistry.Signer[](1);
+        s[0] = FileRegistry.Signer(signer, 1);
+        FileRegistry alone = new FileRegistry(network, address(this), OVERLAP);
+        alone.publish(epoch, s);
+        verifier = new PriceFeeds(alone, AttestationVerifier.Bounds(0, 0, 1, 0), 0);
+        verifier.adopt();
         bytes[] memory g = new bytes[](1);
         g[0] = feeds;
-        alone.configure(epoch, s, g);
-        vm.warp(slot);
-        verifier = alone;
+        verifier.setGroups(g);
         Payload memory p = Payload(0, slot, new uint256[](feeds.length / 22), new Entry[](1));
         p.entries[0] = Entry(0, 0, words, signature);
-        (bool ok, bytes memory result) = pull(p);
+        (bool ok, bytes memory result) = address(verifier).call(bytes.concat(PriceFeeds.pull.selector, bytes1(uint8(epoch)), tail(p)));
         vm.assertTrue(ok, "the contract accepts the vector");
-        (bytes32 hash,, uint64[] memory medians) = abi.decode(result, (bytes32, uint256, uint64[]));
+        (bytes32 hash, Price[] memory prices) = abi.decode(result, (bytes32, Price[]));
         vm.assertEq(hash, keccak256(feeds), "its feeds");
-        for (uint256 feed; feed < medians.length; ++feed) {
-            vm.assertEq(medians[feed], mantissaAt(p, 0, feed), "its price");
+        for (uint256 feed; feed < prices.length; ++feed) {
+            vm.assertEq(prices[feed].mantissa(), mantissaAt(p, 0, feed), "its price");
         }
     }
 
@@ -591,6 +741,19 @@ contract AttestationVerifierSketchTest is Fixture {
             }
             p.entries[i] = Entry(3 * i, i % 5, words, "");
             sign(p, i);
+        }
+        nameMedians(p);
+    }
+
+    /// @dev The same over any feeds.
+    function heavyOf(uint256 k, bytes memory feeds, uint256 time) private view returns (Payload memory p) {
+        p = Payload(0, time, new uint256[](feeds.length / 22), new Entry[](k));
+        for (uint256 i; i < k; ++i) {
+            bytes memory words;
+            for (uint256 feed; feed < feeds.length / 22; ++feed) {
+                words = bytes.concat(words, word(1_000 + 10 * i + feed, 10, 7));
+            }
+            p.entries[i] = Entry(3 * i, 0, words, signCompact(key(3 * i), digestOf(NETWORK, EPOCH, time, keccak256(feeds), words)));
         }
         nameMedians(p);
     }
@@ -632,7 +795,7 @@ contract AttestationVerifierSketchTest is Fixture {
     function refusesSignature(Payload memory p, uint256 i) private {
         (bool ok, bytes memory result) = pull(p);
         vm.assertTrue(!ok, "pull refuses");
-        vm.assertTrue(bytes4(result) == Sketch.BadSignature.selector, "for the signature");
+        vm.assertTrue(bytes4(result) == AttestationVerifier.BadSignature.selector, "for the signature");
         uint256 index;
         address expected;
         assembly ("memory-safe") {

@@ -1,33 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity 0.8.37;
+pragma solidity ^0.8.28;
 
-/// @title  Prices checked by counting, not by sorting (a sketch)
+import {SignerSets} from "./SignerSets.sol";
+import {TableCode} from "./TableCode.sol";
+import {ISignerRegistry} from "./interfaces/ISignerRegistry.sol";
+
+/// @title  Prices checked by counting, not by sorting
 /// @notice Takes one signed price group per oracle and accepts, for each feed, the lower weighted median m of the counted mantissas:
 ///         2 W(<m) < W_S  and  2 W(<=m) >= W_S, where W_S is the counted weight. The transmitter names the position of m; the
 ///         contract only adds up weights on either side, so it never sorts. As the transmitter also chooses whom to count, W_S must
 ///         exceed two thirds of the registered weight.
 ///
-///         Two lanes over the same payload: `push` stores the prices, `pull` returns them to the caller and stores nothing.
-///
 ///         Payload: everything after the selector, packed, big-endian.
-///           group 1 | time 5 | N median positions, 1 each | k entries
+///           last byte of the epoch 1 | group 1 | time 5 | N median positions, 1 each | k entries
 ///           entry: signer index 1 | slot - time 1 | EIP-2098 signature 64 | words 12 N
-///         A word: doubtful flag 1 bit | mantissa 63 bits | half-width 16 bits | source bitmap 16 bits.
+///         A word: doubtful flag 1 bit | mantissa 63 bits | half-width 16 bits | sources 16 bits.
 ///         Entries ascend strictly by signer index. `time` is the oldest counted slot: no counted price is older than the time that
-///         is reported, and a faulty minority can only drag it back within the window, never ahead of the honest slots.
+///         is reported, and a faulty minority can only drag it back within the window, never ahead of the honest slots. It is never
+///         ahead of the block either, so that an age is never negative.
 ///
 ///         Signed unit (EIP-712), domain `EIP712Domain(string name,string version,bytes32 salt)` = ("Concurrence", "0", network id):
 ///           PriceGroup(uint32 epoch,uint64 slot,bytes32 feeds,bytes words)
 ///         with feeds = keccak256 of the group's (feed 21 | exponent 1), in ascending order of feed.
-contract AttestationVerifierSketch {
-    /// @notice A registered oracle.
-    struct Signer {
-        /// @notice Address of its secp256k1 key.
-        address key;
-        /// @notice Its weight; more than zero.
-        uint32 weight;
-    }
-
+abstract contract AttestationVerifier is SignerSets {
     /// @notice What a price must satisfy besides its signatures.
     struct Bounds {
         /// @notice Greatest age of `time`, in seconds, against the block's time.
@@ -40,71 +35,49 @@ contract AttestationVerifierSketch {
         uint8 minSources;
     }
 
-    /// @notice The tables in force. Storage slot 0:
-    ///         | 0: signers | 8: groups | 16: total weight (40) | 56: epoch (32) | 88: tables (160) | 248: unused |
-    struct Configuration {
-        uint8 signers;
-        uint8 groups;
-        uint40 totalWeight;
-        uint32 epoch;
-        /// @notice Contract whose code is 0x00 | groups x (feeds 32, count 1) | signers x (key 20, weight 4).
-        address tables;
-    }
-
     /// @notice Feeds a group may hold: the signed unit's own bound.
-    uint256 public constant MAX_FEEDS = 16;
+    uint256 internal constant MAX_FEEDS = 16;
+    /// @notice Least exponent of a feed, the signed unit's own bound; the greatest is 0.
+    int8 internal constant EXPONENT_MIN = -18;
+    /// @notice Bytes of a group's row: feeds hash 32 | N 1 | N x (feed 21 | exponent 1) | zeros.
+    uint256 internal constant GROUP_ROW = 385;
     /// @notice EIP-712 type hash of the signed unit.
-    bytes32 public constant PRICE_GROUP_TYPEHASH = keccak256("PriceGroup(uint32 epoch,uint64 slot,bytes32 feeds,bytes words)");
+    bytes32 internal constant PRICE_GROUP_TYPEHASH = keccak256("PriceGroup(uint32 epoch,uint64 slot,bytes32 feeds,bytes words)");
 
-    /// @notice EIP-712 domain separator; its salt is the network id.
-    bytes32 public immutable domainSeparator;
-    /// @notice Who may replace the configuration.
-    address public immutable owner;
     uint256 private immutable MAX_AGE;
     uint256 private immutable MAX_AHEAD;
     uint256 private immutable WINDOW;
     uint256 private immutable MIN_SOURCES;
 
-    /// @notice The tables in force; the first word of storage.
-    Configuration public configuration;
+    /// @notice The groups of feeds that are carried changed.
+    event GroupsSet(uint256 groups, address table);
 
-    // Prices: feed i of the group with hash `feeds` is at slot uint256(feeds) + i, as a dynamic array's elements would be:
-    // | 0: time (40) | 40: round (32) | 72: mantissa (64) | 136: unused |
-
-    /// @notice The signers and groups in force changed.
-    event Configured(uint32 indexed epoch, address tables, uint256 signers, uint256 groups, uint256 totalWeight);
-    /// @notice New prices of a group: mantissas in the order of its feeds, `time` the oldest counted slot in seconds.
-    event Pushed(bytes32 indexed feeds, uint256 time, uint64[] mantissas);
-
-    /// @notice Only the owner configures.
-    error NotOwner(address caller, address owner);
+    /// @notice Only the registry's owner says which feeds are carried.
+    error NotGovernor(address caller, address governor);
     /// @notice A bound given to the constructor is outside its range.
     error BoundOutOfRange(uint256 bound, uint256 least, uint256 greatest);
-    /// @notice An epoch that is not newer than the one in force.
-    error EpochNotIncreasing(uint256 epoch, uint256 current);
+    /// @notice Before the first epoch there is no table to put groups in.
+    error NothingAdopted();
     /// @notice None, or more than one byte can count.
     error TableSize(uint256 size, uint256 greatest);
-    /// @notice A signer without key or weight, or with the key of an earlier one.
-    error BadSigner(uint256 index, address key, uint256 weight);
-    /// @notice A group of no or too many feeds, or whose bytes are no multiple of 22, or whose feeds do not ascend strictly.
+    /// @notice A group of no or too many feeds, or whose bytes are no multiple of 22, or whose feeds do not ascend strictly, or with an exponent
+    ///         outside of -18 to 0.
     error BadGroup(uint256 group, uint256 length);
-    /// @notice The tables could not be written as code.
-    error TablesNotWritten(uint256 length);
 
     /// @notice The payload is shorter than its header, or its entries are not a whole number.
     error MalformedPayload(uint256 length, uint256 header, uint256 entrySize);
     /// @notice No such group.
     error UnknownGroup(uint256 group, uint256 groups);
+    /// @notice The group has no such feed.
+    error UnknownFeed(uint256 feed, uint256 feeds);
     /// @notice `time` is too long ago.
     error Stale(uint256 time, uint256 oldestAllowed);
-    /// @notice A counted slot is too far ahead of the block.
+    /// @notice `time` is ahead of the block, or a counted slot too far ahead of it.
     error TooFarAhead(uint256 slot, uint256 latestAllowed);
     /// @notice A counted slot is too far from the oldest one.
     error OutsideWindow(uint256 slot, uint256 end);
     /// @notice `time` is not the oldest counted slot.
     error TimeNotOldest(uint256 time, uint256 oldest);
-    /// @notice The stored price is as new or newer.
-    error TimeNotIncreasing(uint256 time, uint256 stored);
     /// @notice Entries must ascend strictly by signer: nobody counts twice.
     error SignerNotAscending(uint256 index, uint256 leastAdmissible);
     /// @notice No such signer.
@@ -117,8 +90,9 @@ contract AttestationVerifierSketch {
     error QuorumNotReached(uint256 counted, uint256 total);
     /// @notice A counted price that its own signer doubts.
     error DoubtfulPrice(uint256 feed, uint256 index);
-    /// @notice The named median is zero. (A lesser price of zero counts as what it is: the least.)
-    error ZeroPrice(uint256 feed, uint256 position);
+    /// @notice The named median is the least or the greatest number there is: a bound that was hit, no price. (A counted price that is no
+    ///         median counts as what it is.)
+    error BoundaryPrice(uint256 feed, uint256 position, uint256 mantissa);
     /// @notice The named median is no entry.
     error UnknownPosition(uint256 feed, uint256 position);
     /// @notice The named price is not the lower weighted median.
@@ -126,85 +100,38 @@ contract AttestationVerifierSketch {
     /// @notice Too few distinct sources stand behind a feed.
     error TooFewSources(uint256 feed, uint256 sources, uint256 required);
 
-    /// @param networkId the 32 bytes every oracle of the network signs under.
-    /// @param owner_    who may configure.
-    /// @param bounds    see Bounds.
-    constructor(bytes32 networkId, address owner_, Bounds memory bounds) {
-        if (bounds.window == 0) revert BoundOutOfRange(0, 1, type(uint8).max);
-        if (bounds.minSources > 16) revert BoundOutOfRange(bounds.minSources, 0, 16);
-        domainSeparator = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,bytes32 salt)"), keccak256("Concurrence"), keccak256("0"), networkId
-            )
-        );
-        owner = owner_;
-        MAX_AGE = bounds.maxAge;
-        MAX_AHEAD = bounds.maxAhead;
-        WINDOW = bounds.window;
-        MIN_SOURCES = bounds.minSources;
+    /// @param registry_ who may sign.
+    /// @param limits    see Bounds.
+    constructor(ISignerRegistry registry_, Bounds memory limits) SignerSets(registry_) {
+        if (limits.window == 0) revert BoundOutOfRange(0, 1, type(uint8).max);
+        if (limits.minSources > 16) revert BoundOutOfRange(limits.minSources, 0, 16);
+        MAX_AGE = limits.maxAge;
+        MAX_AHEAD = limits.maxAhead;
+        WINDOW = limits.window;
+        MIN_SOURCES = limits.minSources;
     }
 
-    /// @notice Puts other signers and groups in force, at once. Prices stored under the old ones stay.
-    /// @param epoch   registry epoch the signers sign under; greater than the one in force (the first may be 0).
-    /// @param signers in registry order: an entry names a signer by its place here.
-    /// @param groups  each the concatenation of its (feed 21 | exponent 1), ascending by feed.
-    function configure(uint32 epoch, Signer[] calldata signers, bytes[] calldata groups) external {
-        if (msg.sender != owner) revert NotOwner(msg.sender, owner);
-        Configuration memory current = configuration;
-        if (current.tables != address(0) && epoch <= current.epoch) revert EpochNotIncreasing(epoch, current.epoch);
-        (bytes memory rows, uint40 totalWeight) = _signerRows(signers);
-        address tables = _writeCode(bytes.concat(_groupRows(groups), rows));
-        configuration = Configuration(uint8(signers.length), uint8(groups.length), totalWeight, epoch, tables);
-        emit Configured(epoch, tables, signers.length, groups.length, totalWeight);
+    /// @notice The bounds in force.
+    function bounds() external view returns (Bounds memory) {
+        return Bounds(uint32(MAX_AGE), uint32(MAX_AHEAD), uint8(WINDOW), uint8(MIN_SOURCES));
     }
 
-    /// @notice Push lane: stores the medians of a payload that follows the selector (see the contract's description).
-    ///         Fails unless `time` is greater than the stored one, so that no older price ever replaces a newer.
-    function push() external {
-        (bytes32 feeds, uint256 time, uint64[] memory medians) = _verify();
-        uint256 slot = uint256(feeds);
-        uint256 stored = _load(slot); // a group's feeds are always stored together: one time speaks for all
-        uint256 storedTime = uint40(stored);
-        if (time <= storedTime) revert TimeNotIncreasing(time, storedTime);
-        unchecked {
-            uint256 round = uint32((stored >> 40) + 1); // one a second at most: wraps after 136 years
-            uint256 stamp = (round << 40) | time;
-            for (uint256 i; i < medians.length; ++i) {
-                _store(slot + i, (_at(MEDIANS_AT + (i << 5)) << 72) | stamp);
-            }
-            bytes32 topic = Pushed.selector;
-            assembly ("memory-safe") {
-                log2(TIME_AT, add(0x60, shl(5, mload(LENGTH_AT))), topic, feeds) // emit Pushed(feeds, time, medians), as it lies in the frame
-            }
-            _pushed(round, time, medians);
-        }
+    /// @notice The feeds of a group in force, each feed 21 | exponent 1.
+    function group(uint256 index) public view returns (bytes memory feeds) {
+        SignerSet memory set = current;
+        if (index >= set.groups) revert UnknownGroup(index, set.groups);
+        uint256 start = uint256(set.signers) * TableCode.SIGNER_ROW + index * GROUP_ROW;
+        uint256 count = uint8(TableCode.read(set.table, start + 32, 1)[0]);
+        return TableCode.read(set.table, start + 33, 22 * count);
     }
-
-    /// @notice Pull lane: verifies the payload that follows the selector and returns its medians; stores nothing. Monotone time is the
-    ///         caller's to keep.
-    /// @return feeds     hash of the group.
-    /// @return time      oldest counted slot, seconds.
-    /// @return mantissas in the order of the group's feeds; price = mantissa * 10^exponent.
-    function pull() external view returns (bytes32 feeds, uint256 time, uint64[] memory mantissas) {
-        return _verify();
-    }
-
-    /// @notice The stored price of the i-th feed of a group; all zero if none was ever stored. Unchecked for age.
-    function latest(bytes32 feeds, uint256 i) external view returns (uint64 mantissa, uint40 time, uint32 round) {
-        uint256 stored = _load(uint256(feeds) + i);
-        return (uint64(stored >> 72), uint40(stored), uint32(stored >> 40));
-    }
-
-    /// @dev For a child that also speaks Chainlink's events; costs nothing here.
-    function _pushed(uint256 round, uint256 time, uint64[] memory medians) internal virtual {}
 
     // ---------------------------------------------------------------------------------------------------- verification
 
-    uint256 private constant POSITIONS = 10; // calldata offset: selector 4, group 1, time 5
+    uint256 private constant POSITIONS = 11; // calldata offset: selector 4, epoch 1, group 1, time 5
     uint256 private constant ENTRY_HEAD = 66; // signer index 1, slot - time 1, signature 64
     uint256 private constant WORD = 12;
-    uint256 private constant GROUP_ROW = 33;
     uint256 private constant SIGNER_ROW = 24;
+    uint256 private constant MAX_MANTISSA = type(uint64).max >> 1;
     uint256 private constant HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0; // secp256k1 n / 2
 
     // The frame: memory at fixed addresses, claimed from the allocator in `_open`. An address that is a constant costs a third of one that
@@ -215,83 +142,123 @@ contract AttestationVerifierSketch {
     uint256 private constant BELOW_AT = 0xe0;
     uint256 private constant REGISTERED_AT = 0x100; // how many signers the table holds
     uint256 private constant SIGNERS_AT = 0x120; // address of the signer table
-    uint256 private constant TIME_AT = 0x140; // from here on the data of Pushed: time, 0x40, N, medians
-    uint256 private constant LENGTH_AT = 0x180; // from here on a uint64[] memory
-    uint256 private constant MEDIANS_AT = 0x1a0;
-    uint256 private constant TYPE_HASH_AT = 0x3a0; // struct: type hash, epoch, slot, feeds, hash of words
-    uint256 private constant EPOCH_AT = 0x3c0;
-    uint256 private constant SLOT_AT = 0x3e0;
-    uint256 private constant FEEDS_AT = 0x400;
-    uint256 private constant WORDS_HASH_AT = 0x420;
-    uint256 private constant PREFIX_AT = 0x440; // digest: from the last two bytes here, 0x1901, with domain separator and struct hash
-    uint256 private constant DOMAIN_AT = 0x460;
-    uint256 private constant STRUCT_HASH_AT = 0x480;
-    uint256 private constant DIGEST_AT = 0x4a0; // ecrecover: digest, v, r, s; and the digest's place takes the answer
-    uint256 private constant V_AT = 0x4c0;
-    uint256 private constant R_AT = 0x4e0;
-    uint256 private constant S_AT = 0x500;
-    uint256 private constant WORDS_AT = 0x520; // right behind the signature, as in an entry; at most 192 bytes
-    uint256 private constant WEIGHTS_AT = 0x5e0; // 32 bytes an entry; behind them the tables
+    uint256 private constant FIRST_AT = 0x140; // address, right behind the signature, of the words that are tallied with the signatures
+    uint256 internal constant TIME_AT = 0x160; // from here on the data of an event: time, 0x40, N
+    uint256 internal constant LENGTH_AT = 0x1a0; // from here on a uint256[] memory
+    uint256 internal constant MEDIANS_AT = 0x1c0; // the words that the transmitter names as medians
+    uint256 private constant TYPE_HASH_AT = 0x3c0; // struct: type hash, epoch, slot, feeds, hash of words
+    uint256 private constant EPOCH_AT = 0x3e0;
+    uint256 private constant SLOT_AT = 0x400;
+    uint256 private constant FEEDS_AT = 0x420;
+    uint256 private constant WORDS_HASH_AT = 0x440;
+    uint256 private constant PREFIX_AT = 0x460; // digest: from the last two bytes here, 0x1901, with domain separator and struct hash
+    uint256 private constant DOMAIN_AT = 0x480;
+    uint256 private constant STRUCT_HASH_AT = 0x4a0;
+    uint256 private constant DIGEST_AT = 0x4c0; // ecrecover: digest, v, r, s; and the digest's place takes the answer
+    uint256 private constant V_AT = 0x4e0;
+    uint256 private constant R_AT = 0x500;
+    uint256 private constant S_AT = 0x520;
+    uint256 private constant WORDS_AT = 0x540; // right behind the signature, as in an entry; at most 192 bytes
+    uint256 private constant ROW_AT = 0x600; // the group's row, 385 bytes
+    uint256 internal constant ROW_FEEDS_AT = 0x621; // behind hash and N
+    uint256 private constant WEIGHTS_AT = 0x7a0; // 32 bytes an entry; behind them the signer table
 
-    /// @dev Verifies the payload; the medians are those of the frame.
-    function _verify() private view returns (bytes32 feeds, uint256 time, uint64[] memory medians) {
-        uint256 feedCount;
-        uint256 total;
+    /// @dev Verifies all feeds of the payload's group. Their medians' words are those of the frame.
+    /// @return feeds     hash of the group's feeds.
+    /// @return feedCount N.
+    /// @return stamp     the share that counted and the time, as in a Price.
+    function _verify() internal view returns (bytes32 feeds, uint256 feedCount, uint256 stamp) {
+        (uint256 time, uint256 total) = (0, 0);
         (feeds, feedCount, time, total) = _open();
+        uint256 entries = POSITIONS + feedCount;
+        _demandWhole(feedCount, entries);
         bool lone = feedCount == 1;
-        _name(feedCount, 0, lone);
-        (uint256 tally, uint256 union) = _countSigners(feedCount, time);
+        _name(feedCount, entries, 0, POSITIONS, lone);
+        (uint256 tally, uint256 union) = _countSigners(feedCount, entries, time);
         uint256 counted = uint40(tally);
         // More than two thirds of the weight: then a faulty third is never half of what is counted.
         unchecked {
             if (3 * counted <= 2 * total) revert QuorumNotReached(counted, total);
-            if (!_agrees(tally, union, counted, lone)) _refuseFeeds(feedCount, 0, lone ? 1 : 2, counted);
+            if (!_agrees(tally, union, counted, lone)) _refuseFeeds(feedCount, entries, 0, lone ? 1 : 2, counted);
             for (uint256 feed = 2; feed < feedCount; feed += 2) {
                 lone = feed + 1 == feedCount;
-                _name(feedCount, feed, lone);
-                (tally, union) = _tally(feedCount, feed);
-                if (!_agrees(tally, union, counted, lone)) _refuseFeeds(feedCount, feed, feed + (lone ? 1 : 2), counted);
+                _name(feedCount, entries, feed, POSITIONS + feed, lone);
+                (tally, union) = _tally(feedCount, entries, feed);
+                if (!_agrees(tally, union, counted, lone)) _refuseFeeds(feedCount, entries, feed, feed + (lone ? 1 : 2), counted);
             }
-        }
-        assembly ("memory-safe") {
-            medians := LENGTH_AT
+            stamp = ((100 * counted / total) << 168) | time;
         }
     }
 
-    /// @dev Reads header and tables, lays out the frame, checks length and age.
+    /// @dev Verifies one feed of the payload's group. Instead of N positions the payload has the feed's place in its group 1 | position 1.
+    function _verifyOne() internal view returns (uint256 feed, uint256 stamp) {
+        (, uint256 feedCount, uint256 time, uint256 total) = _open();
+        uint256 entries = POSITIONS + 2;
+        _demandWhole(feedCount, entries);
+        feed = _word(POSITIONS) >> 248;
+        if (feed >= feedCount) revert UnknownFeed(feed, feedCount);
+        _name(feedCount, entries, feed, POSITIONS + 1, true);
+        assembly ("memory-safe") {
+            mstore(FIRST_AT, add(WORDS_AT, mul(WORD, feed)))
+        }
+        (uint256 tally, uint256 union) = _countSigners(feedCount, entries, time);
+        uint256 counted = uint40(tally);
+        unchecked {
+            if (3 * counted <= 2 * total) revert QuorumNotReached(counted, total);
+            if (!_agrees(tally, union, counted, true)) _refuseFeeds(feedCount, entries, feed, feed + 1, counted);
+            stamp = ((100 * counted / total) << 168) | time;
+        }
+    }
+
+    /// @dev Of the group that was verified last: feed 21 | exponent 1 | anything.
+    function _row(uint256 feed) internal pure returns (uint256 row) {
+        assembly ("memory-safe") {
+            row := mload(add(ROW_FEEDS_AT, mul(22, feed)))
+        }
+    }
+
+    /// @dev Reads header and tables, lays out the frame, checks the age.
     function _open() private view returns (bytes32 feeds, uint256 feedCount, uint256 time, uint256 total) {
-        Configuration storage c = configuration;
-        (uint256 registered, uint256 groups, address code) = (c.signers, c.groups, c.tables);
         uint256 header = _word(4);
-        uint256 group = header >> 248;
-        if (group >= groups) revert UnknownGroup(group, groups);
-        (total, time) = (c.totalWeight, uint40(header >> 208));
+        uint256 set = _select(header >> 248);
+        time = (header >> 200) & type(uint40).max;
         // Nothing here overflows: every factor is a byte or a small constant, every time far below 2^64.
         unchecked {
-            if (time + MAX_AGE < block.timestamp) revert Stale(time, block.timestamp - MAX_AGE);
-            uint256 length = groups * GROUP_ROW + registered * SIGNER_ROW;
-            (bytes32 typeHash, bytes32 domain, uint256 epoch) = (PRICE_GROUP_TYPEHASH, domainSeparator, c.epoch);
+            if (block.timestamp - time > MAX_AGE) _refuseTime(time);
+            (bytes32 typeHash, bytes32 domain) = (PRICE_GROUP_TYPEHASH, domainSeparator);
             assembly ("memory-safe") {
                 if gt(mload(0x40), FRAME) { invalid() } // the compiler came to need more memory of its own: move the frame
+                total := and(shr(16, set), 0xffffffffff)
+                let registered := and(set, 0xff)
+                let length := mul(registered, SIGNER_ROW)
+                let code := shr(88, set)
                 // An entry is 78 bytes or more and its weight 32: half the calldata's length holds all weights.
-                let tables := add(WEIGHTS_AT, shr(1, calldatasize()))
-                mstore(0x40, and(add(add(tables, length), 0x3f), not(0x1f))) // the last row is read 32 bytes wide
-                extcodecopy(code, tables, 1, length)
-                let row := add(tables, mul(group, GROUP_ROW))
-                feeds := mload(row)
-                feedCount := byte(0, mload(add(row, 32)))
+                let signers := add(WEIGHTS_AT, shr(1, calldatasize()))
+                mstore(0x40, and(add(add(signers, length), 0x3f), not(0x1f))) // the last row is read 32 bytes wide
+                extcodecopy(code, signers, 1, length)
+                let index := byte(1, header)
+                if lt(index, byte(30, set)) { extcodecopy(code, ROW_AT, add(add(length, 1), mul(index, GROUP_ROW)), GROUP_ROW) }
+                feeds := mload(ROW_AT)
+                feedCount := byte(0, mload(add(ROW_AT, 32)))
                 mstore(REGISTERED_AT, registered)
-                mstore(SIGNERS_AT, add(tables, mul(groups, GROUP_ROW)))
+                mstore(SIGNERS_AT, signers)
+                mstore(FIRST_AT, WORDS_AT)
                 mstore(TIME_AT, time)
-                mstore(add(TIME_AT, 0x20), 0x40)
                 mstore(LENGTH_AT, feedCount)
                 mstore(TYPE_HASH_AT, typeHash)
-                mstore(EPOCH_AT, epoch)
+                mstore(EPOCH_AT, and(shr(56, set), 0xffffffff))
                 mstore(FEEDS_AT, feeds)
                 mstore(PREFIX_AT, 0x1901)
                 mstore(DOMAIN_AT, domain)
             }
-            (uint256 entries, uint256 entrySize) = (POSITIONS + feedCount, ENTRY_HEAD + WORD * feedCount);
+        }
+        if (feedCount == 0) revert UnknownGroup(uint8(header >> 240), uint8(set >> 8));
+    }
+
+    /// @dev The entries are a whole number.
+    function _demandWhole(uint256 feedCount, uint256 entries) private pure {
+        unchecked {
+            uint256 entrySize = ENTRY_HEAD + WORD * feedCount;
             if (msg.data.length < entries || (msg.data.length - entries) % entrySize != 0) {
                 revert MalformedPayload(msg.data.length, entries, entrySize);
             }
@@ -311,15 +278,15 @@ contract AttestationVerifierSketch {
     uint256 private constant BELOW_GUARDS = (1 << 190) | (1 << 94); // the top bits of the W(<m) fields
     uint256 private constant LANES = (1 << 96) | 1;
 
-    /// @dev Checks every entry's order, signature and slot, and tallies the first two feeds on the way; leaves the weights in the frame.
-    function _countSigners(uint256 feedCount, uint256 time) private view returns (uint256 tally, uint256 union) {
+    /// @dev Checks every entry's order, signature and slot, and tallies the named feeds on the way; leaves the weights in the frame.
+    function _countSigners(uint256 feedCount, uint256 entries, uint256 time) private view returns (uint256 tally, uint256 union) {
         uint256 next; // 256 times the least admissible signer index
         uint256 lags; // bit i: some entry's slot is time + i
-        uint256 offset;
+        uint256 offset = entries;
         assembly ("memory-safe") {
             let size := add(mul(feedCount, WORD), ENTRY_HEAD)
             let weightAt := WEIGHTS_AT
-            for { offset := add(POSITIONS, feedCount) } lt(offset, calldatasize()) { offset := add(offset, size) } {
+            for {} lt(offset, calldatasize()) { offset := add(offset, size) } {
                 let head := shr(240, calldataload(offset)) // signer index, slot - time
                 let lag := and(head, 0xff)
                 lags := or(lags, shl(lag, 1))
@@ -340,7 +307,7 @@ contract AttestationVerifierSketch {
                 let weight := and(shr(64, row), 0xffffffff)
                 mstore(weightAt, weight)
                 weightAt := add(weightAt, 0x20)
-                let words := shr(mload(UNREAD_AT), mload(WORDS_AT))
+                let words := shr(mload(UNREAD_AT), mload(mload(FIRST_AT)))
                 union := or(union, words)
                 words := and(words, MANTISSAS)
                 tally := add(
@@ -356,10 +323,10 @@ contract AttestationVerifierSketch {
     }
 
     /// @dev Tallies two more feeds, or the last one.
-    function _tally(uint256 feedCount, uint256 feed) private pure returns (uint256 tally, uint256 union) {
+    function _tally(uint256 feedCount, uint256 entries, uint256 feed) private pure returns (uint256 tally, uint256 union) {
         assembly ("memory-safe") {
             let size := add(mul(feedCount, WORD), ENTRY_HEAD)
-            let offset := add(add(POSITIONS, feedCount), add(ENTRY_HEAD, mul(feed, WORD)))
+            let offset := add(entries, add(ENTRY_HEAD, mul(feed, WORD)))
             let unread := mload(UNREAD_AT)
             let atMost := mload(AT_MOST_AT)
             let below := mload(BELOW_AT)
@@ -397,41 +364,48 @@ contract AttestationVerifierSketch {
     function _span(uint256 time) private view returns (uint256) {
         unchecked {
             uint256 end = block.timestamp + MAX_AHEAD + 1;
-            if (time + WINDOW <= end) return WINDOW;
-            return time < end ? end - time : 0;
+            return time + WINDOW <= end ? WINDOW : end - time;
         }
     }
 
-    /// @dev Prepares the counting of the feeds from `feed` on, two or one: leaves in the frame the medians that the transmitter names and
-    ///      what prices are subtracted from, and how many of 256 loaded bits, from the right, are no words of these feeds.
-    function _name(uint256 feedCount, uint256 feed, bool lone) private pure {
-        uint256 named = _named(feedCount, feed) << 32;
+    /// @dev Prepares the counting of the feeds from `feed` on, two or one: leaves in the frame the words that the transmitter names, at
+    ///      `namesAt` in the payload, what prices are subtracted from, and how many of 256 loaded bits, from the right, are no words of theirs.
+    function _name(uint256 feedCount, uint256 entries, uint256 feed, uint256 namesAt, bool lone) private pure {
+        uint256 named = _named(feedCount, entries, feed, namesAt);
         uint256 unread = 160;
         unchecked {
-            if (!lone) (named, unread) = ((named << 96) | (_named(feedCount, feed + 1) << 32), 64);
+            if (!lone) (named, unread) = ((named << 96) | _named(feedCount, entries, feed + 1, namesAt + 1), 64);
         }
         assembly ("memory-safe") {
+            named := and(named, MANTISSAS)
             mstore(UNREAD_AT, unread)
             mstore(AT_MOST_AT, or(named, FLAGS_AND_ONE))
             mstore(BELOW_AT, sub(or(named, FLAGS), LEAST))
         }
     }
 
-    /// @dev The mantissa that the transmitter names as the feed's median; left in the frame.
-    function _named(uint256 feedCount, uint256 feed) private pure returns (uint256 mantissa) {
+    /// @dev The word that the transmitter names as the feed's median; left in the frame.
+    function _named(uint256 feedCount, uint256 entries, uint256 feed, uint256 namesAt) private pure returns (uint256 word) {
         unchecked {
-            uint256 position = _word(POSITIONS + feed) >> 248;
-            uint256 offset = POSITIONS + feedCount + position * (ENTRY_HEAD + WORD * feedCount) + ENTRY_HEAD + WORD * feed;
+            uint256 position = _word(namesAt) >> 248;
+            uint256 offset = entries + position * (ENTRY_HEAD + WORD * feedCount) + ENTRY_HEAD + WORD * feed;
             if (offset >= msg.data.length) revert UnknownPosition(feed, position);
-            mantissa = (_word(offset) >> 192) & (type(uint64).max >> 1);
-            if (mantissa == 0) revert ZeroPrice(feed, position);
+            word = _word(offset) >> 160;
+            uint256 mantissa = (word >> 32) & MAX_MANTISSA;
+            if (mantissa - 1 >= MAX_MANTISSA - 1) revert BoundaryPrice(feed, position, mantissa);
             assembly ("memory-safe") {
-                mstore(add(MEDIANS_AT, shl(5, feed)), mantissa)
+                mstore(add(MEDIANS_AT, shl(5, feed)), word)
             }
         }
     }
 
     // -------------------------------------------------------------------------------- refusals, spelt out once one is certain
+
+    /// @dev Says why a time is out of bounds.
+    function _refuseTime(uint256 time) private view {
+        if (time > block.timestamp) revert TooFarAhead(time, block.timestamp);
+        revert Stale(time, block.timestamp - MAX_AGE);
+    }
 
     /// @dev Says what is wrong with the entry at which counting stopped.
     function _refuseEntry(uint256 offset, uint256 leastAdmissible) private pure {
@@ -456,12 +430,12 @@ contract AttestationVerifierSketch {
     }
 
     /// @dev Says what is wrong with the first of these feeds that does not agree, counting them one by one.
-    function _refuseFeeds(uint256 feedCount, uint256 feed, uint256 end, uint256 counted) private view {
+    function _refuseFeeds(uint256 feedCount, uint256 entries, uint256 feed, uint256 end, uint256 counted) private view {
         for (; feed < end; ++feed) {
-            uint256 median = _at(MEDIANS_AT + 32 * feed);
+            uint256 median = (_at(MEDIANS_AT + 32 * feed) >> 32) & MAX_MANTISSA;
             (uint256 below, uint256 atMost, uint256 union) = (0, 0, 0);
             uint256 weightAt = WEIGHTS_AT;
-            for (uint256 offset = POSITIONS + feedCount; offset < msg.data.length; offset += ENTRY_HEAD + WORD * feedCount) {
+            for (uint256 offset = entries; offset < msg.data.length; offset += ENTRY_HEAD + WORD * feedCount) {
                 uint256 word = _word(offset + ENTRY_HEAD + WORD * feed) >> 160;
                 if (word >> 95 != 0) revert DoubtfulPrice(feed, _word(offset) >> 248);
                 if (word >> 32 < median) below += _at(weightAt);
@@ -487,61 +461,49 @@ contract AttestationVerifierSketch {
         }
     }
 
-    function _at(uint256 place) private pure returns (uint256 word) {
+    function _at(uint256 place) internal pure returns (uint256 word) {
         assembly ("memory-safe") {
             word := mload(place)
         }
     }
 
-    function _load(uint256 slot) private view returns (uint256 word) {
-        assembly ("memory-safe") {
-            word := sload(slot)
-        }
+    // ----------------------------------------------------------------------------------------------------------- groups
+
+    /// @dev The registry's signers, with the groups in force behind them.
+    function _tableFor(address rows, uint256 signers, SignerSet memory old) internal override returns (address table) {
+        if (old.groups == 0) return rows;
+        bytes memory groups = TableCode.read(old.table, uint256(old.signers) * TableCode.SIGNER_ROW, uint256(old.groups) * GROUP_ROW);
+        return TableCode.write(bytes.concat(TableCode.read(rows, 0, signers * TableCode.SIGNER_ROW), groups));
     }
 
-    function _store(uint256 slot, uint256 word) private {
-        assembly ("memory-safe") {
-            sstore(slot, word)
-        }
-    }
-
-    // -------------------------------------------------------------------------------------------------- configuration
-
-    /// @dev Deploys a contract whose code is 0x00 (so that it cannot be run) and the rows.
-    function _writeCode(bytes memory rows) private returns (address tables) {
-        uint256 length = rows.length + 1;
-        // PUSH2 length DUP1 PUSH1 10 RETURNDATASIZE CODECOPY RETURNDATASIZE RETURN: returns all that follows these ten bytes.
-        bytes memory code = abi.encodePacked(hex"61", uint16(length), hex"80600a3d393df3", hex"00", rows);
-        assembly ("memory-safe") {
-            tables := create(0, add(code, 0x20), mload(code))
-        }
-        if (tables == address(0)) revert TablesNotWritten(length);
-    }
-
-    function _signerRows(Signer[] calldata signers) private pure returns (bytes memory rows, uint40 totalWeight) {
-        if (signers.length == 0 || signers.length > type(uint8).max) revert TableSize(signers.length, type(uint8).max);
-        for (uint256 i; i < signers.length; ++i) {
-            Signer calldata s = signers[i];
-            bool repeated;
-            for (uint256 j; j < i; ++j) {
-                if (signers[j].key == s.key) repeated = true;
-            }
-            if (repeated || s.key == address(0) || s.weight == 0) revert BadSigner(i, s.key, s.weight);
-            totalWeight += s.weight;
-            rows = abi.encodePacked(rows, s.key, s.weight);
-        }
-    }
-
-    function _groupRows(bytes[] calldata groups) private pure returns (bytes memory rows) {
+    /// @dev Replaces the groups that are carried, each given as the concatenation of its (feed 21 | exponent 1), ascending by feed.
+    function _setGroups(bytes[] memory groups) internal {
+        if (msg.sender != registry.owner()) revert NotGovernor(msg.sender, registry.owner());
+        SignerSet memory set = current;
+        if (set.table == address(0)) revert NothingAdopted();
         if (groups.length == 0 || groups.length > type(uint8).max) revert TableSize(groups.length, type(uint8).max);
+        bytes memory rows = TableCode.read(set.table, 0, uint256(set.signers) * TableCode.SIGNER_ROW);
         for (uint256 g; g < groups.length; ++g) {
-            bytes calldata feeds = groups[g];
-            uint256 count = feeds.length / 22;
-            if (feeds.length % 22 != 0 || count == 0 || count > MAX_FEEDS) revert BadGroup(g, feeds.length);
-            for (uint256 i = 22; i < feeds.length; i += 22) {
-                if (bytes21(feeds[i - 22:i - 1]) >= bytes21(feeds[i:i + 21])) revert BadGroup(g, feeds.length);
-            }
-            rows = abi.encodePacked(rows, keccak256(feeds), uint8(count));
+            rows = bytes.concat(rows, _groupRow(g, groups[g]));
+        }
+        (current.table, current.groups) = (TableCode.write(rows), uint8(groups.length));
+        emit GroupsSet(groups.length, current.table);
+    }
+
+    function _groupRow(uint256 index, bytes memory feeds) private pure returns (bytes memory) {
+        uint256 count = feeds.length / 22;
+        if (feeds.length % 22 != 0 || count == 0 || count > MAX_FEEDS) revert BadGroup(index, feeds.length);
+        for (uint256 feed; feed < count; ++feed) {
+            if (feed != 0 && _feedAt(feeds, feed - 1) >= _feedAt(feeds, feed)) revert BadGroup(index, feeds.length);
+            int8 exponent = int8(uint8(feeds[22 * feed + 21]));
+            if (exponent < EXPONENT_MIN || exponent > 0) revert BadGroup(index, feeds.length);
+        }
+        return bytes.concat(keccak256(feeds), bytes1(uint8(count)), feeds, new bytes(22 * (MAX_FEEDS - count)));
+    }
+
+    function _feedAt(bytes memory feeds, uint256 feed) private pure returns (bytes21 name) {
+        assembly ("memory-safe") {
+            name := and(mload(add(add(feeds, 0x20), mul(22, feed))), 0xffffffffffffffffffffffffffffffffffffffffff0000000000000000000000)
         }
     }
 }
