@@ -1,5 +1,5 @@
 // Takes the checks out of the contracts one at a time and runs the tests: every mutant must be caught.
-// By hand, after a change of a contract (half a minute a mutant):  node script/mutants.mjs [part of a name]
+// By hand, after a change of a contract and `forge build` (half a minute a mutant):  node script/mutants.mjs [part of a name]
 //   node script/mutants.mjs --check    only says whether every text to be replaced is still there, once
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -82,18 +82,18 @@ const MUTANTS = {
   ],
   "MerkleProof.sol": [["proof's length", "if (proof.length > DEPTH_MAX)", "if (false)"]],
   "OracleRegistry.sol": [
-    ["consent", "if (recovered != signer || signer == address(0))", "if (false)"],
-    ["signer twice", "if (operatorOf[signer] != address(0))", "if (false)"],
-    ["author twice", "if (s_authors[author] != address(0))", "if (false)"],
-    ["cap from above", "3 * cap < sums.sum && 3 * (cap + 1) >= sums.above", "3 * cap < sums.sum"],
-    ["cap from below", "3 * cap < sums.sum && 3 * (cap + 1) >= sums.above", "3 * (cap + 1) >= sums.above"],
-    ["order of members", "if (i != 0 && author <= before)", "if (i != 0 && author < before)"],
-    ["all members", "if (operators.length != admitted)", "if (false)"],
-    ["exit delay", "if (block.timestamp < earliest) revert TooSoon(block.timestamp, earliest);\n        }\n        uint256 stake", "}\n        uint256 stake"],
-    ["one oracle's signatures", "operator == address(0) || operator != operatorOf[signerB]", "operator == address(0)"],
-    ["two prices", "if (feed != other || isSame)", "if (feed != other)"],
-    ["one feed", "if (feed != other || isSame)", "if (isSame)"],
-    ["slashed once", "if (oracle.state == State.Slashed || oracle.stake < stakeMin)", "if (false)"],
+    ["registry: consent", "if (recovered != signer || signer == address(0))", "if (false)"],
+    ["registry: signer twice", "if (operatorOf[signer] != address(0))", "if (false)"],
+    ["registry: author twice", "if (s_authors[author] != address(0))", "if (false)"],
+    ["registry: cap from above", "3 * cap < sums.sum && 3 * (cap + 1) >= sums.above", "3 * cap < sums.sum"],
+    ["registry: cap from below", "3 * cap < sums.sum && 3 * (cap + 1) >= sums.above", "3 * (cap + 1) >= sums.above"],
+    ["registry: order of members", "if (i != 0 && author <= before)", "if (i != 0 && author < before)"],
+    ["registry: all members", "if (operators.length != admitted)", "if (false)"],
+    ["registry: exit delay", "if (block.timestamp < earliest) revert TooSoon(block.timestamp, earliest);\n        }\n        uint256 stake", "}\n        uint256 stake"],
+    ["registry: one oracle's signatures", "operator == address(0) || operator != operatorOf[signerB]", "operator == address(0)"],
+    ["registry: two prices", "if (feed != other || isSame)", "if (feed != other)"],
+    ["registry: one feed", "if (feed != other || isSame)", "if (isSame)"],
+    ["registry: slashed once", "if (oracle.state == State.Slashed || oracle.stake < stakeMin)", "if (false)"],
   ],
   "Aggregator.sol": [
     ["aggregator: feed", "if (bytes21(bytes32(row)) != feed ||", "if ("],
@@ -126,14 +126,14 @@ const mutants = all.filter(([, name]) => name.includes(wanted));
 const dir = mkdtempSync(join(tmpdir(), "mutants-"));
 const contracts = join(dir, "contracts");
 const forge = join(ROOT, "node_modules/@foundry-rs/forge-linux-amd64/bin/forge");
-const skipped = new Set(["node_modules", "out", "cache", "snapshots", "Gas.t.sol"]);
+const skipped = new Set(["node_modules", "snapshots", "Gas.t.sol"]);
 let survivors = 0;
 try {
   cpSync(ROOT, contracts, { recursive: true, filter: (path) => !skipped.has(path.replace(/\/$/, "").split("/").pop()) });
   cpSync(join(ROOT, "../vectors"), join(dir, "vectors"), { recursive: true });
   symlinkSync(join(ROOT, "node_modules"), join(contracts, "node_modules"));
   // The tests do not change: linked at run time, they are compiled once.
-  const test = () => spawnSync(forge, ["test"], { cwd: contracts, encoding: "utf8" });
+  const test = () => spawnSync(forge, ["test", "--no-match-contract", "Differential"], { cwd: contracts, encoding: "utf8" });
   const control = test();
   if (control.status !== 0) throw new Error(`the unchanged contract fails:\n${control.stdout}${control.stderr}`);
   for (const [file, name, found, replacement] of mutants) {

@@ -1,8 +1,11 @@
-//! The house's own tasks: `cargo xtask test`, `ci`, `tidy`, `sim`, `fuzz`, `kill`.
+//! The house's own tasks: `cargo xtask test`, `ci`, `tidy`, `sim`, `fuzz`, `kill`, `gas`.
 
 mod ci;
+mod contracts;
 mod fuzz;
+mod gas;
 mod kill;
+mod packages;
 mod parts;
 mod runner;
 mod sim;
@@ -42,6 +45,8 @@ enum Task {
     Kill(kill::Kills),
     /// Check what the compiler does not: arrows between crates, lengths, unexplained panics, ids of invariants, links.
     Tidy,
+    /// Measure what an update costs on chain, and show it beside the aims and other oracles.
+    Gas(gas::Options),
     /// Install cargo-fuzz if need be, and run every fuzz target for a bounded time.
     Fuzz(fuzz::Options),
 }
@@ -64,6 +69,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Task::Sim { arguments } => sim::sim(&runner, arguments, Limit::NONE),
         Task::Kill(kills) => kill::kill(&runner, kills),
         Task::Tidy => tidy::tidy(&runner),
+        Task::Gas(options) => gas::gas(&runner, options),
         Task::Fuzz(options) => fuzz::fuzz(&runner, options, Limit::NONE),
     }
 }
