@@ -32,7 +32,7 @@ fn keccak(bytes: &[u8]) -> [u8; 32] {
 /// Weights of an epoch's one to eight members, some equal, some far apart; capped.
 fn weights(epoch: u64) -> Vec<u64> {
     let members = 1 + draw(epoch, 1_000) % 8;
-    let modulus = if draw(epoch, 1_001) % 2 == 0 { 5 } else { u64::from(u32::MAX) };
+    let modulus = if draw(epoch, 1_001).is_multiple_of(2) { 5 } else { u64::from(u32::MAX) };
     let drawn: Vec<u64> = (0..members).map(|m| 1 + draw(epoch, 1_100 + m) % modulus).collect();
     cap_weights(&drawn)
 }
@@ -40,7 +40,7 @@ fn weights(epoch: u64) -> Vec<u64> {
 /// What a member says in a case: for some often the same as others, for some anything that has 63 bits.
 fn attestation(case: u64, member: u64, feed: u64) -> Attestation {
     let seed = draw(case, 16 * member + feed);
-    let mantissa = if seed % 4 == 0 { 1 + (seed >> 8) % 4 } else { (seed >> 1).clamp(1, (1 << 63) - 2) };
+    let mantissa = if seed.is_multiple_of(4) { 1 + (seed >> 8) % 4 } else { (seed >> 1).clamp(1, (1 << 63) - 2) };
     let tail = draw(case, 512 + 16 * member + feed).to_be_bytes();
     let (half_width, sources) = (u16::from_be_bytes([tail[0], tail[1]]), u16::from_be_bytes([tail[2], tail[3]]));
     let name: Feed = FEEDS[usize::try_from(feed).unwrap()].parse().unwrap();
@@ -69,6 +69,7 @@ fn fold(hash: [u8; 32], domain: &Domain, case: u64, weights: &[u64]) -> [u8; 32]
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how many cases is asked of whoever runs the test, not of the core")]
 fn rust_and_solidity_answer_alike() {
     let cases = std::env::var("CONCURRENCE_CASES").map_or(CASES_DEFAULT, |text| text.parse().unwrap());
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../vectors/differential.json");
@@ -76,7 +77,7 @@ fn rust_and_solidity_answer_alike() {
     let domain = Domain::of(&NetworkId::from_bytes(keccak(b"devnet")));
     let (mut hash, mut members, mut checked) = ([0; 32], Vec::new(), 0);
     for case in 0..cases {
-        if case % CASES_OF_AN_EPOCH == 0 {
+        if case.is_multiple_of(CASES_OF_AN_EPOCH) {
             members = weights(case / CASES_OF_AN_EPOCH);
             let joined: Vec<u8> = members.iter().flat_map(|w| w.to_be_bytes()).collect();
             hash = keccak(&[hash.to_vec(), joined].concat());
