@@ -213,6 +213,39 @@ contract ReportFeedsTest is Fixture, Trees, Refusals {
         vm.assertTrue(ok, "unspoilt, it is accepted");
     }
 
+    /// @dev With signatures that are good: nobody counts twice, and the order is one.
+    function test_refuses_a_signer_twice_or_out_of_order() public {
+        bytes memory whole = payload(ReportFeeds.check.selector, NOW, "r", 11);
+        bytes memory twice = bytes.concat(whole);
+        copyEntry(whole, 4, twice, 5);
+        refusesData(twice, abi.encodeWithSelector(ReportFeeds.SignerNotAscending.selector, 4, 5));
+        bytes memory swapped = bytes.concat(whole);
+        copyEntry(whole, 4, swapped, 5);
+        copyEntry(whole, 5, swapped, 4);
+        refusesData(swapped, abi.encodeWithSelector(ReportFeeds.SignerNotAscending.selector, 4, 6));
+    }
+
+    function copyEntry(bytes memory from, uint256 i, bytes memory to, uint256 j) private pure {
+        for (uint256 b; b < 65; ++b) {
+            to[42 + 65 * j + b] = from[42 + 65 * i + b];
+        }
+    }
+
+    /// @dev Nobody can make a valid signature whose s is high and has 255 bits, so recovery is mocked: s alone decides.
+    function test_refuses_a_high_s() public {
+        uint32[] memory list = new uint32[](1);
+        list[0] = 1;
+        found(list);
+        reports = new ReportFeeds(registry, MAX_AGE, 0);
+        reports.adopt();
+        vm.mockCall(address(1), "", abi.encode(vm.addr(key(0))));
+        uint256 half = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
+        bytes memory head = abi.encodePacked(ReportFeeds.check.selector, uint8(EPOCH), uint40(NOW), bytes32("r"), uint8(0), uint256(1));
+        refusesData(abi.encodePacked(head, half + 1), abi.encodeWithSelector(ReportFeeds.HighS.selector, 0, half + 1));
+        (bool ok,) = address(reports).call(abi.encodePacked(head, half));
+        vm.assertTrue(ok, "half the order is low");
+    }
+
     /// @dev s' = n - s with the other parity signs the same; and an s beyond half the order is refused as what it is.
     function test_refuses_a_malleated_signature() public {
         bytes memory data = payload(ReportFeeds.check.selector, NOW, "r", 11);
