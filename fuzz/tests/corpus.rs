@@ -77,13 +77,13 @@ fn what_decoders_say_stands_in_the_names() {
 fn recorded_venue_answers_pass() {
     let venues = seeds::corpus().join("../../data/venues");
     let mut accepted = 0;
-    for folder in ["binance", "bitstamp", "bybit", "coinbase", "dydx", "gemini", "kraken", "malformed", "okx"] {
+    for folder in ["binance", "bitstamp", "bybit", "coinbase", "dydx", "gemini", "kraken", "malformed", "okx", "pyth"] {
         for bytes in files(&venues.join(folder)).values() {
             accepted += usize::from(venue_answers::check(bytes) == Verdict::Accepted);
         }
     }
     // Every channel reads at least one of them.
-    assert!(accepted >= 26, "only {accepted} recorded answers give a quote");
+    assert!(accepted >= 27, "only {accepted} recorded answers give a quote");
 }
 
 #[test]

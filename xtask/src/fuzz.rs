@@ -43,7 +43,10 @@ const LOG_LINES_SHOWN: usize = 40;
 
 /// Recorded answers that are seeds of these targets, beside their own.
 const RECORDED: [(&str, &[&str]); 2] = [
-    ("venue_answers", &["binance", "bitstamp", "bybit", "coinbase", "dydx", "gemini", "kraken", "malformed", "okx"]),
+    (
+        "venue_answers",
+        &["binance", "bitstamp", "bybit", "coinbase", "dydx", "gemini", "kraken", "malformed", "okx", "pyth"],
+    ),
     ("chain_answers", &["onchain"]),
 ];
 

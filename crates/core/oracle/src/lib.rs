@@ -49,7 +49,7 @@ pub use feed::{Currency, Feed, NameError};
 pub use gate::{MAD_FLOOR_PPM, Point, gate};
 pub use legs::{FeedLegs, LegRecord, LegsError, LegsRecord, Verdict};
 pub use markets::{
-    BINANCE, BITSTAMP, BYBIT, CHAINLINK, COINBASE, CURVE, DYDX, GEMINI, KRAKEN, OKX, UNISWAP_V3, default_feeds,
+    BINANCE, BITSTAMP, BYBIT, CHAINLINK, COINBASE, CURVE, DYDX, GEMINI, KRAKEN, OKX, PYTH, UNISWAP_V3, default_feeds,
     default_legs,
 };
 pub use observe::{Doubt, Observation, ObserveParams, Observed, Prior, Refused, observe};

@@ -35,6 +35,9 @@ pub const CURVE: SourceId = SourceId::fixed::<9>();
 /// Network-wide index of Chainlink, whose answers are other venues' prices.
 pub const CHAINLINK: SourceId = SourceId::fixed::<10>();
 
+/// Network-wide index of Pyth, whose prices are other venues'.
+pub const PYTH: SourceId = SourceId::fixed::<11>();
+
 /// Feeds of a configuration without a feeds table.
 pub fn default_feeds() -> Vec<Feed> {
     PRICED.iter().filter_map(|priced| format!("{}/USD", priced.base).parse().ok()).collect()

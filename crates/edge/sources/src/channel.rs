@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use crate::{
     Budget, Message, ParseError, ParseErrorKind, Refusal, Venue, binance, bitstamp, bybit, coinbase, dydx, gemini,
-    json, kraken, okx,
+    json, kraken, okx, pyth,
 };
 
 /// One endpoint or stream of a venue: how to ask for a symbol, and how to read what comes.
@@ -65,16 +65,19 @@ pub enum Channel {
     OkxIndex,
     /// OKX's stream: tickers.
     OkxStream,
+    /// Hermes `v2/updates/price/latest`: one price, with time. The default.
+    PythLatest,
 }
 
-/// Longest venue symbol accepted: Binance's own bound is 20 characters, the longest Kraken name seen has 16.
-pub const SYMBOL_LEN_MAX: usize = 32;
+/// Longest venue symbol accepted: a price feed id of Pyth with its `0x`. Binance's own bound is 20 characters, the longest Kraken name
+/// seen has 16.
+pub const SYMBOL_LEN_MAX: usize = 66;
 
 /// Which venue, and the name within it.
 type Named = (Channel, Venue, &'static str);
 
 /// Every channel, by venue.
-const NAMES: [Named; 26] = [
+const NAMES: [Named; 27] = [
     (Channel::BinanceTicker24hr, Venue::Binance, "ticker_24hr"),
     (Channel::BinanceBookTicker, Venue::Binance, "book_ticker"),
     (Channel::BinanceTickerPrice, Venue::Binance, "ticker_price"),
@@ -101,6 +104,7 @@ const NAMES: [Named; 26] = [
     (Channel::OkxTicker, Venue::Okx, "ticker"),
     (Channel::OkxIndex, Venue::Okx, "index_ticker"),
     (Channel::OkxStream, Venue::Okx, "ws"),
+    (Channel::PythLatest, Venue::Pyth, "hermes_latest"),
 ];
 
 impl Channel {
@@ -130,6 +134,7 @@ impl Channel {
             Venue::Gemini => Self::GeminiTicker,
             Venue::Kraken => Self::KrakenTicker,
             Venue::Okx => Self::OkxTicker,
+            Venue::Pyth => Self::PythLatest,
         }
     }
 
@@ -195,6 +200,7 @@ impl Channel {
             Self::KrakenTicker => kraken::parse(body, asked, received),
             Self::OkxTicker => okx::parse_ticker(body, asked, received),
             Self::OkxIndex => okx::parse_index(body, asked, received),
+            Self::PythLatest => pyth::parse(body, asked, received),
             Self::BinanceStream
             | Self::BitstampStream
             | Self::BybitStream
@@ -237,6 +243,10 @@ impl Channel {
             Self::KrakenTicker => (kraken_path(given), &[("pair", symbol)]),
             Self::OkxTicker => (below(okx::BASE_PATH, "/market/ticker".into()), &[("instId", symbol)]),
             Self::OkxIndex => (below(okx::BASE_PATH, "/market/index-tickers".into()), &[("instId", symbol)]),
+            Self::PythLatest => (
+                format!("{given}/v2/updates/price/latest"),
+                &[("ids[]", symbol), ("encoding", "hex"), ("parsed", "true")],
+            ),
             _ => (given.to_owned(), &[]),
         };
         let mut url = api_url.clone();
@@ -258,6 +268,7 @@ impl Channel {
             Venue::Gemini => gemini::refusal(body),
             Venue::Kraken => kraken::refusal(body),
             Venue::Okx => okx::refusal(body),
+            Venue::Pyth => pyth::refusal(body),
         }
     }
 
@@ -273,6 +284,7 @@ impl Channel {
             Venue::Gemini => gemini::BUDGET,
             Venue::Kraken => kraken::BUDGET,
             Venue::Okx => okx::BUDGET,
+            Venue::Pyth => pyth::BUDGET,
         }
     }
 
@@ -319,7 +331,7 @@ mod tests {
     }
 
     /// An address, the venue it is of, a symbol, and the whole address of the request.
-    const ADDRESSES: [(Venue, &str, &str, &str); 14] = [
+    const ADDRESSES: [(Venue, &str, &str, &str); 15] = [
         (
             Venue::Binance,
             "https://api.binance.com/api/v3",
@@ -364,6 +376,12 @@ mod tests {
         (Venue::Kraken, "http://127.0.0.1:9/0/public/", "USDTUSD", "http://127.0.0.1:9/0/public/Ticker?pair=USDTUSD"),
         (Venue::Okx, "https://www.okx.com", "BTC-USDT", "https://www.okx.com/api/v5/market/ticker?instId=BTC-USDT"),
         (Venue::Okx, "http://127.0.0.1:9/x", "A-B", "http://127.0.0.1:9/x/market/ticker?instId=A-B"),
+        (
+            Venue::Pyth,
+            "http://127.0.0.1:9",
+            "0xab",
+            "http://127.0.0.1:9/v2/updates/price/latest?ids%5B%5D=0xab&encoding=hex&parsed=true",
+        ),
     ];
 
     #[cfg(feature = "transport")]

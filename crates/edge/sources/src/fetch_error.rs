@@ -8,7 +8,7 @@ use crate::{ParseError, ParseErrorKind, Refusal, Verdict};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// The symbol cannot stand in a request; nothing was sent.
-    #[error("symbol {0:?} is not 1 to 32 letters, digits and -_.")]
+    #[error("symbol {0:?} is not 1 to 66 letters, digits and -_.")]
     Symbol(String),
     /// The connection could not be made, or broke.
     #[error("connection failed: {0}")]

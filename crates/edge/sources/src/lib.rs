@@ -34,6 +34,7 @@ pub mod onchain;
 mod parse_error;
 #[cfg(feature = "transport")]
 mod poller;
+mod pyth;
 #[cfg(feature = "transport")]
 mod source;
 mod stream;

@@ -23,12 +23,23 @@ pub enum Venue {
     Kraken,
     /// OKX spot.
     Okx,
+    /// Pyth, another oracle, as a Hermes server answers.
+    Pyth,
 }
 
 impl Venue {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Binance, Self::Bitstamp, Self::Bybit, Self::Coinbase, Self::Dydx, Self::Gemini, Self::Kraken, Self::Okx];
+    pub const ALL: [Self; 9] = [
+        Self::Binance,
+        Self::Bitstamp,
+        Self::Bybit,
+        Self::Coinbase,
+        Self::Dydx,
+        Self::Gemini,
+        Self::Kraken,
+        Self::Okx,
+        Self::Pyth,
+    ];
 
     /// The name used in configuration and metrics.
     pub const fn name(self) -> &'static str {
@@ -41,6 +52,7 @@ impl Venue {
             Self::Gemini => "gemini",
             Self::Kraken => "kraken",
             Self::Okx => "okx",
+            Self::Pyth => "pyth",
         }
     }
 
@@ -55,12 +67,13 @@ impl Venue {
             Self::Gemini => "https://api.gemini.com",
             Self::Kraken => "https://api.kraken.com",
             Self::Okx => "https://www.okx.com/api/v5",
+            Self::Pyth => "https://hermes.pyth.network",
         }
     }
 
-    /// The stream that is listened to unless configured otherwise.
-    pub const fn stream(self) -> Channel {
-        match self {
+    /// The stream that is listened to unless configured otherwise; Pyth's is not read.
+    pub const fn stream(self) -> Option<Channel> {
+        let stream = match self {
             Self::Binance => Channel::BinanceStream,
             Self::Bitstamp => Channel::BitstampStream,
             Self::Bybit => Channel::BybitStream,
@@ -69,13 +82,15 @@ impl Venue {
             Self::Gemini => Channel::GeminiStream,
             Self::Kraken => Channel::KrakenStream,
             Self::Okx => Channel::OkxStream,
-        }
+            Self::Pyth => return None,
+        };
+        Some(stream)
     }
 
     /// Whether its prices are other venues' prices: fit to check against, never to make up a majority. dYdX's oracle price is a
-    /// median of Binance, Coinbase, Kraken and others.
+    /// median of Binance, Coinbase, Kraken and others; Pyth's publishers trade there.
     pub const fn is_derived(self) -> bool {
-        matches!(self, Self::Dydx)
+        matches!(self, Self::Dydx | Self::Pyth)
     }
 }
 
@@ -119,8 +134,9 @@ mod tests {
     fn venues_have_names_and_streams() {
         for venue in Venue::ALL {
             assert_eq!(venue.to_string().parse(), Ok(venue));
-            assert_eq!(venue.stream().venue(), venue);
-            assert!(venue.stream().stream_rules().is_some());
+            let Some(stream) = venue.stream() else { continue };
+            assert_eq!(stream.venue(), venue);
+            assert!(stream.stream_rules().is_some());
         }
         assert_eq!("mtgox".parse::<Venue>(), Err(()));
     }

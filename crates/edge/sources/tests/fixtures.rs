@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 const RECEIVED: Time = Time::from_ms(1_719_792_001_000);
 
 /// The folders of venues.
-const VENUES: [&str; 8] = ["binance", "bitstamp", "bybit", "coinbase", "dydx", "gemini", "kraken", "okx"];
+const VENUES: [&str; 9] = ["binance", "bitstamp", "bybit", "coinbase", "dydx", "gemini", "kraken", "okx", "pyth"];
 
 /// File, channel, market asked for (empty: none), and bid, ask, last, volume, venue time as text, `-` for none.
 type Good = (&'static str, Channel, &'static str, [&'static str; 5]);
@@ -175,6 +175,7 @@ const GOOD: &[Good] = &[
         ["62101", "62101.2", "62101.1", "7411.25", "1719792000417"],
     ),
     ("okx/rest_ticker_empty_book.json", C::OkxTicker, "", ["-", "-", "1.5", "0", "1719792000417"]),
+    ("pyth/rest_hermes_latest_BTC_USD.json", C::PythLatest, "", ["-", "-", "62103.88123456", "-", "1719792000000"]),
     ("okx/rest_index_BTC-USD.json", C::OkxIndex, "BTC-USD", ["-", "-", "62103.4", "-", "1719792000417"]),
 ];
 

@@ -234,7 +234,10 @@ fn written(section: &FeedSection, written: &LegSection, sources: Sources<'_>) ->
         price.ok_or_else(|| refused(format!("min_volume {text:?} is no decimal above zero")))
     };
     let volume_min = written.min_volume.as_ref().map(floor).transpose()?;
-    let market = market(&leg, written.ws_symbol.as_ref(), written.invert, volume_min);
+    let mut market = market(&leg, written.ws_symbol.as_ref(), written.invert, volume_min);
+    if let Some(id) = &written.venue_id {
+        market.symbol.clone_from(id);
+    }
     let leg = Leg { symbol: market.legs[0].symbol.clone(), ..leg }; // `market` gives one
     Ok(Written { leg, from: From::Market(market) })
 }
@@ -490,5 +493,16 @@ contract = {{ {contract} }}
         assert!(pool(1_702_373_974, false).contains("leg P of curve: a stableswap-ng pool made before 2023-12-12"));
         assert_eq!(pool(1_702_373_975, false), "");
         assert_eq!(pool(1_702_373_974, true), "");
+    }
+
+    #[test]
+    fn a_long_id_is_asked_by_and_the_leg_keeps_its_name() {
+        let pyth = ("pyth", "BTC/USD", "BTC", "USD", "venue_id = \"e62d\"");
+        let rows = [KRAKEN_USD, ("gemini", "btcusd", "BTC", "USD", ""), pyth];
+        let config = resolved("BTC/USD", "", &rows).unwrap();
+        let exchange = config.exchanges.iter().find(|exchange| exchange.name == "pyth").unwrap();
+        assert_eq!(exchange.symbols, ["e62d"]);
+        assert_eq!(exchange.markets[0].legs[0].symbol, "BTC/USD");
+        assert!(exchange.stream.is_none());
     }
 }

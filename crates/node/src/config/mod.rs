@@ -117,7 +117,7 @@ pub struct DataSourcesSection {
 /// `[[data_sources.exchanges]]`
 #[derive(Clone, Debug, Deserialize)]
 pub struct ExchangeSection {
-    /// `binance`, `bitstamp`, `bybit`, `coinbase`, `dydx`, `gemini`, `kraken` or `okx`. Required.
+    /// `binance`, `bitstamp`, `bybit`, `coinbase`, `dydx`, `gemini`, `kraken`, `okx` or `pyth`. Required.
     pub name: String,
     /// Base URL; the venue's public one unless given. Its path chooses between APIs of one venue.
     pub api_url: Option<String>,
@@ -303,6 +303,8 @@ pub struct LegSection {
     pub min_volume: Option<String>,
     /// The stream's spelling of the symbol. Default: the symbol; for Kraken `BASE/QUOTE`.
     pub ws_symbol: Option<String>,
+    /// What the venue is asked by, where that is longer than a symbol: Pyth's price feed id. Default: the symbol.
+    pub venue_id: Option<String>,
     /// What is read, for a source on a chain; required there.
     pub contract: Option<ContractSection>,
 }

@@ -9,7 +9,7 @@ use std::{
 use concurrence_engine::{FeedPlan, SubmissionParams};
 use concurrence_net::{Multiaddr, PeerAddr, PeerId, parse_listen, parse_peer};
 use concurrence_oracle::{
-    AggregateParams, BINANCE, BITSTAMP, BYBIT, COINBASE, DYDX, GEMINI, KRAKEN, OKX, ObserveParams, Pace, SLOT_MS,
+    AggregateParams, BINANCE, BITSTAMP, BYBIT, COINBASE, DYDX, GEMINI, KRAKEN, OKX, ObserveParams, PYTH, Pace, SLOT_MS,
     SourceId,
 };
 use concurrence_sources::{Channel, Venue};
@@ -104,7 +104,7 @@ pub struct Unsupported {
 pub(super) type Configured<'a> = (&'a ExchangeSection, ExchangeSource);
 
 /// Exchanges that can be asked, with their network-wide index.
-pub(super) const VENUES: [(&str, SourceId); 8] = [
+pub(super) const VENUES: [(&str, SourceId); 9] = [
     ("binance", BINANCE),
     ("bitstamp", BITSTAMP),
     ("bybit", BYBIT),
@@ -113,6 +113,7 @@ pub(super) const VENUES: [(&str, SourceId); 8] = [
     ("gemini", GEMINI),
     ("kraken", KRAKEN),
     ("okx", OKX),
+    ("pyth", PYTH),
 ];
 
 impl Config {
@@ -273,7 +274,7 @@ fn stream(section: &ExchangeSection) -> Result<Option<StreamSource>, ConfigError
         let field = format!("data_sources.exchanges[{}].ws_url", section.name);
         return Err(ConfigError::Value { field, detail: format!("{url:?} begins with neither ws:// nor wss://") });
     }
-    Ok(Some(StreamSource { channel: venue.stream(), url: section.ws_url.clone() }))
+    Ok(venue.stream().map(|channel| StreamSource { channel, url: section.ws_url.clone() }))
 }
 
 /// A path below a directory, without needless dots.

@@ -63,7 +63,19 @@ const SCHEMA: &[(&str, &[&str])] = &[
     ("feeds", &["name", "decimals", "min_groups", "legs"]),
     (
         "feeds.legs",
-        &["source", "symbol", "base", "quote", "weight", "mirror", "invert", "min_volume", "ws_symbol", "contract"],
+        &[
+            "source",
+            "symbol",
+            "base",
+            "quote",
+            "weight",
+            "mirror",
+            "invert",
+            "min_volume",
+            "ws_symbol",
+            "venue_id",
+            "contract",
+        ],
     ),
     (
         "feeds.legs.contract",
