@@ -23,7 +23,8 @@ pub fn check(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     let streams: Vec<_> = Channel::all().filter(|channel| channel.stream_rules().is_some()).collect();
     let channel = streams[usize::from(*first) % streams.len()];
-    let markets = MARKETS.iter().map(|name| Market { symbol: (*name).to_owned(), on_stream: (*name).to_owned() }).collect();
+    let markets =
+        MARKETS.iter().map(|name| Market { symbol: (*name).to_owned(), on_stream: (*name).to_owned() }).collect();
     let mut session = StreamSession::new(channel, markets, u64::from(*first)).expect("a stream");
     let mut run = Run { now_ms: 0, newest: BTreeMap::new(), open: Vec::new() };
     session.handle(0, StreamInput::Tick);

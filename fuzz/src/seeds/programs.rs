@@ -214,7 +214,11 @@ fn venue_streams() -> Vec<Seed> {
             &["o", &first, r#"{"e":"serverShutdown","E":1}"#, "t", "o", r#"{"result":null,"id":1}"#, &second, "c", "T"],
         ),
         seed("binance-refused-and-banned", 0, &["l", "T", "b", "T", "T", "t"]),
-        seed("bybit-changes", 2, &["o", &bybit("snapshot", r#""lastPrice":"2""#), &bybit("delta", r#""bid1Price":"1""#)]),
+        seed(
+            "bybit-changes",
+            2,
+            &["o", &bybit("snapshot", r#""lastPrice":"2""#), &bybit("delta", r#""bid1Price":"1""#)],
+        ),
         seed("coinbase-gap", 4, &["o", &coinbase(1), &coinbase(2), &coinbase(4), "T", "o", &coinbase(1)]),
         seed(
             "kraken-maintenance",
