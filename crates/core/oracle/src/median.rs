@@ -13,11 +13,16 @@ pub fn lower_weighted_median(votes: &[Vote]) -> Option<Price> {
 
 /// The smallest price m with `W(<= m) >= W * numerator / denominator`; `None` without votes or for a fraction of 0.
 pub fn lower_quantile(votes: &[Vote], numerator: u32, denominator: u32) -> Option<Price> {
-    let share = weight_of(votes) * u128::from(numerator);
+    quantile_of(&ascending(votes), numerator, denominator)
+}
+
+/// The same of votes that are in ascending order.
+fn quantile_of(ascending: &[Vote], numerator: u32, denominator: u32) -> Option<Price> {
+    let share = weight_of(ascending) * u128::from(numerator);
     if share == 0 {
         return None;
     }
-    reach(ascending(votes), |below| below * u128::from(denominator) >= share)
+    reach(ascending.iter(), |below| below * u128::from(denominator) >= share)
 }
 
 /// The median absolute deviation by weight: the lower weighted median of the votes' distances from their lower weighted median.
@@ -39,8 +44,9 @@ pub fn three_votes(price: Price, half_spread: Price, weight: u64) -> [Vote; 3] {
 /// The greater distance of a price from the quartiles of some votes; with [`three_votes`] Pyth's confidence. A quarter of the weight
 /// can make it as wide as it likes, which is the safe side; not even three quarters can make it narrower than the others are apart.
 pub fn quartile_distance(price: Price, votes: &[Vote]) -> Price {
+    let ascending = ascending(votes);
     let distance =
-        |part| lower_quantile(votes, part, 4).and_then(|vote| price.distance(vote).ok()).unwrap_or(Price::ZERO);
+        |part| quantile_of(&ascending, part, 4).and_then(|vote| price.distance(vote).ok()).unwrap_or(Price::ZERO);
     distance(1).max(distance(3))
 }
 
@@ -58,17 +64,16 @@ pub fn admissible_interval(votes: &[Vote], quorum: u64) -> Option<(Price, Price)
     if quorum == 0 || weight_of(votes) < quorum {
         return None;
     }
-    let low = reach(ascending(votes), |below| 2 * below >= quorum)?;
-    let mut descending = ascending(votes);
-    descending.reverse();
-    let high = reach(descending, |above| 2 * above > quorum)?;
+    let ascending = ascending(votes);
+    let low = reach(ascending.iter(), |below| 2 * below >= quorum)?;
+    let high = reach(ascending.iter().rev(), |above| 2 * above > quorum)?;
     Some((low, high))
 }
 
 /// The first price, in the given order, at which the weight gathered so far is enough.
-fn reach(ordered: Vec<Vote>, enough: impl Fn(u128) -> bool) -> Option<Price> {
+fn reach<'v>(mut ordered: impl Iterator<Item = &'v Vote>, enough: impl Fn(u128) -> bool) -> Option<Price> {
     let mut gathered = 0u128;
-    ordered.into_iter().find_map(|(price, weight)| {
+    ordered.find_map(|&(price, weight)| {
         gathered += u128::from(weight);
         (weight > 0 && enough(gathered)).then_some(price)
     })

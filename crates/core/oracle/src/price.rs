@@ -149,6 +149,13 @@ fn mul_div(a: i128, b: i128, c: i128) -> Result<Price, PriceError> {
     if c == 0 {
         return Err(PriceError::DivisionByZero);
     }
+    // Most rates are exactly one: then there is nothing to divide.
+    if b == c {
+        return Ok(Price(a));
+    }
+    if a == c {
+        return Ok(Price(b));
+    }
     let negative = (a < 0) ^ (b < 0) ^ (c < 0);
     let product = U256::from(a.unsigned_abs()) * U256::from(b.unsigned_abs());
     let magnitude = i128::try_from(product / U256::from(c.unsigned_abs())).map_err(|_| PriceError::Overflow)?;
@@ -211,6 +218,10 @@ mod tests {
         assert_eq!(big.times(big), Err(PriceError::Overflow));
         assert_eq!(Price::ONE.over(Price::ZERO), Err(PriceError::DivisionByZero));
         assert_eq!(Price::ONE.over(Price::parse("3").unwrap()).unwrap().to_string(), "0.333333333333333333");
+        // Nothing is divided where a factor is the divisor, not even at the ends of the range.
+        let least = Price::from_units(i128::MIN);
+        assert_eq!((least.times(Price::ONE), Price::ONE.times(least)), (Ok(least), Ok(least)));
+        assert_eq!((least.scaled(7, 7), least.over(least)), (Ok(least), Ok(Price::ONE)));
         assert_eq!(Price::MAX.midpoint(Price::MAX), Price::MAX);
         assert_eq!(Price::from_units(3).midpoint(Price::from_units(5)).units(), 4);
         assert_eq!(Price::from_units(i128::MIN).distance(Price::MAX), Err(PriceError::Overflow));
