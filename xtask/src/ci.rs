@@ -21,11 +21,11 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "fmt", budget_min: 1, run: fmt },
     Part { name: "tidy", budget_min: 1, run: |runner, _| tidy::tidy(runner) },
-    Part { name: "clippy", budget_min: 8, run: clippy },
+    Part { name: "clippy", budget_min: 6, run: clippy },
     Part { name: "test", budget_min: 16, run: test::test },
     Part { name: "sim", budget_min: 10, run: sim::listed },
     Part { name: "canaries", budget_min: 2, run: sim::canaries },
-    Part { name: "fuzz", budget_min: 6, run: fuzz_bounded },
+    Part { name: "fuzz", budget_min: 8, run: fuzz_bounded },
 ];
 
 /// The whole of CI, in minutes on two cores: longer, and people stop waiting for it.
