@@ -1,11 +1,9 @@
 // Writes vectors/eip712_price_group.json, the golden vectors of the signed price group.
-// EIP-712 hashing and RFC 6979 signing are ethers', so that neither our Rust nor our Solidity vouches for itself.
 //   node script/price-group-vectors.mjs            write the file
 //   node script/price-group-vectors.mjs --check    exit 1 unless the file is what this script would write
-import { readFileSync, writeFileSync } from "node:fs";
-import { SigningKey, TypedDataEncoder, computeAddress, concat, getBytes, hexlify, id, keccak256, recoverAddress, toBeHex, toUtf8Bytes } from "ethers";
+import { concat, keccak256 } from "ethers";
+import { feedBytes, feedId, mustAscend, signed, word, write } from "./signed.mjs";
 
-const FILE = new URL("../../vectors/eip712_price_group.json", import.meta.url);
 const TYPES = {
   PriceGroup: [
     { name: "epoch", type: "uint32" },
@@ -15,15 +13,6 @@ const TYPES = {
   ],
 };
 const MAX_MANTISSA = (1n << 63n) - 1n;
-const DOUBTFUL = 1n << 63n;
-
-/** Feed of the FTSOv2 form: category 01 (crypto), ASCII name, zeros up to 21 bytes. */
-function feedId(name) {
-  const bytes = new Uint8Array(21);
-  bytes[0] = 1;
-  bytes.set(toUtf8Bytes(name), 1);
-  return hexlify(bytes);
-}
 
 function price(name, expo, mantissa, half_width = 12, sources = 7, doubtful = false) {
   return { feed: feedId(name), expo, mantissa: BigInt(mantissa).toString(), doubtful, half_width, sources };
@@ -35,37 +24,12 @@ function basket(names, expo) {
 }
 
 function vector(label, { network, epoch, slot, feeds }) {
-  const network_id = id(network);
-  const key = new SigningKey(id(`concurrence test key: ${label}`));
-  for (let i = 1; i < feeds.length; i++) {
-    if (!(feeds[i - 1].feed < feeds[i].feed)) throw new Error(`${label}: feeds must strictly ascend`);
-  }
-  const feeds_hash = keccak256(concat(feeds.map((f) => concat([f.feed, toBeHex(BigInt.asUintN(8, BigInt(f.expo)), 1)]))));
-  const words = concat(
-    feeds.map((f) =>
-      concat([toBeHex(BigInt(f.mantissa) | (f.doubtful ? DOUBTFUL : 0n), 8), toBeHex(f.half_width, 2), toBeHex(f.sources, 2)]),
-    ),
-  );
-  const domain = { name: "Concurrence", version: "0", salt: network_id };
+  mustAscend(label, feeds);
+  const feeds_hash = keccak256(concat(feeds.map((f) => feedBytes(f.feed, f.expo))));
+  const words = concat(feeds.map(word));
   const message = { epoch, slot, feeds: feeds_hash, words };
-  const digest = TypedDataEncoder.hash(domain, TYPES, message);
-  const signature = key.sign(digest);
-  const address = computeAddress(key.publicKey);
-  if (recoverAddress(digest, signature) !== address) throw new Error(`${label}: does not recover`);
-  return {
-    label,
-    network_id,
-    epoch,
-    slot,
-    feeds,
-    private_key: key.privateKey,
-    address: address.toLowerCase(),
-    feeds_hash,
-    words,
-    struct_hash: TypedDataEncoder.hashStruct("PriceGroup", TYPES, message),
-    digest,
-    signature: signature.compactSerialized,
-  };
+  const { network_id, private_key, address, struct_hash, digest, signature } = signed(label, network, "PriceGroup", TYPES, message);
+  return { label, network_id, epoch, slot, feeds, private_key, address, feeds_hash, words, struct_hash, digest, signature };
 }
 
 const TEN = ["ADA/USD", "BTC/USD", "DOGE/USD", "DOT/USD", "ETH/USD", "LINK/USD", "LTC/USD", "SOL/USD", "USDC/USD", "XRP/USD"];
@@ -90,13 +54,4 @@ const vectors = [
   }),
 ];
 
-const text = JSON.stringify(vectors, null, 2) + "\n";
-if (process.argv.includes("--check")) {
-  if (readFileSync(FILE, "utf8") !== text) {
-    console.error("vectors/eip712_price_group.json is not what script/price-group-vectors.mjs writes");
-    process.exit(1);
-  }
-} else {
-  writeFileSync(FILE, text);
-}
-console.log(`${vectors.length} vectors of the signed price group`);
+write("eip712_price_group.json", "price-group-vectors.mjs", "the signed price group", vectors);

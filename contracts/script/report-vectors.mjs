@@ -1,11 +1,10 @@
 // Writes vectors/eip712_price_report.json, the golden vectors of signed reports: leaves, tree, proofs, digest, signature.
-// Hashing and signing are ethers', so that neither our Rust nor our Solidity vouches for itself. contracts/docs/report.md is the definition.
+// contracts/docs/report.md is the definition.
 //   node script/report-vectors.mjs            write the file
 //   node script/report-vectors.mjs --check    exit 1 unless the file is what this script would write
-import { readFileSync, writeFileSync } from "node:fs";
-import { SigningKey, TypedDataEncoder, computeAddress, concat, hexlify, id, keccak256, recoverAddress, toBeHex, toUtf8Bytes } from "ethers";
+import { concat, keccak256 } from "ethers";
+import { feedBytes, feedId, mustAscend, signed, word, write } from "./signed.mjs";
 
-const FILE = new URL("../../vectors/eip712_price_report.json", import.meta.url);
 const TYPES = {
   PriceReport: [
     { name: "epoch", type: "uint32" },
@@ -14,19 +13,10 @@ const TYPES = {
   ],
 };
 
-/** Feed of the FTSOv2 form: category 01 (crypto), ASCII name, zeros up to 21 bytes. */
-function feedId(name) {
-  const bytes = new Uint8Array(21);
-  bytes[0] = 1;
-  bytes.set(toUtf8Bytes(name), 1);
-  return hexlify(bytes);
-}
-
 function leaf(name, expo, mantissa, half_width, sources) {
-  const word = concat([toBeHex(BigInt(mantissa), 8), toBeHex(half_width, 2), toBeHex(sources, 2)]);
+  const price = word({ mantissa, half_width, sources });
   const feed = feedId(name);
-  const bytes = concat([feed, toBeHex(BigInt.asUintN(8, BigInt(expo)), 1), word]);
-  return { feed, expo, word, hash: keccak256(bytes), proof: [] };
+  return { feed, expo, word: price, hash: keccak256(concat([feedBytes(feed, expo), price])), proof: [] };
 }
 
 const node = (a, b) => keccak256(BigInt(a) < BigInt(b) ? concat([a, b]) : concat([b, a]));
@@ -52,31 +42,10 @@ function rootOf(leaves) {
 }
 
 function vector(label, { network, epoch, slot, leaves }) {
-  const network_id = id(network);
-  const key = new SigningKey(id(`concurrence test key: ${label}`));
-  for (let i = 1; i < leaves.length; i++) {
-    if (!(leaves[i - 1].feed < leaves[i].feed)) throw new Error(`${label}: feeds must strictly ascend`);
-  }
+  mustAscend(label, leaves);
   const root = rootOf(leaves);
-  const domain = { name: "Concurrence", version: "0", salt: network_id };
-  const message = { epoch, slot, root };
-  const digest = TypedDataEncoder.hash(domain, TYPES, message);
-  const signature = key.sign(digest);
-  const address = computeAddress(key.publicKey);
-  if (recoverAddress(digest, signature) !== address) throw new Error(`${label}: does not recover`);
-  return {
-    label,
-    network_id,
-    epoch,
-    slot,
-    leaves,
-    root,
-    struct_hash: TypedDataEncoder.hashStruct("PriceReport", TYPES, message),
-    digest,
-    private_key: key.privateKey,
-    address: address.toLowerCase(),
-    signature: signature.compactSerialized,
-  };
+  const { network_id, struct_hash, digest, private_key, address, signature } = signed(label, network, "PriceReport", TYPES, { epoch, slot, root });
+  return { label, network_id, epoch, slot, leaves, root, struct_hash, digest, private_key, address, signature };
 }
 
 const many = Array.from({ length: 13 }, (_, i) => leaf(`F${String(i).padStart(2, "0")}/USD`, -8, 10n ** BigInt(i) + 7n, 3 * i, 1 + ((i * 37) % 255)));
@@ -91,13 +60,4 @@ const vectors = [
   vector("thirteen feeds", { network: "devnet", epoch: 3, slot: 1_678_500_005, leaves: many }),
 ];
 
-const text = JSON.stringify(vectors, null, 2) + "\n";
-if (process.argv.includes("--check")) {
-  if (readFileSync(FILE, "utf8") !== text) {
-    console.error("vectors/eip712_price_report.json is not what script/report-vectors.mjs writes");
-    process.exit(1);
-  }
-} else {
-  writeFileSync(FILE, text);
-}
-console.log(`${vectors.length} vectors of the signed report`);
+write("eip712_price_report.json", "report-vectors.mjs", "the signed report", vectors);
