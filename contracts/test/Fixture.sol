@@ -104,6 +104,11 @@ abstract contract Fixture {
     // ------------------------------------------------------------------------------------------------------- signing
 
     function digestOf(bytes32 network, uint256 epoch, uint256 slot, bytes32 feedsHash, bytes memory words) internal pure returns (bytes32) {
+        return typedDigest(network, structHashOf(epoch, slot, feedsHash, words));
+    }
+
+    /// @dev EIP-712, in the domain that a network's id salts.
+    function typedDigest(bytes32 network, bytes32 structHash) internal pure returns (bytes32) {
         bytes32 domain = keccak256(
             abi.encode(
                 keccak256("EIP712Domain(string name,string version,bytes32 salt)"),
@@ -112,7 +117,7 @@ abstract contract Fixture {
                 network
             )
         );
-        return keccak256(abi.encodePacked(hex"1901", domain, structHashOf(epoch, slot, feedsHash, words)));
+        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 
     function structHashOf(uint256 epoch, uint256 slot, bytes32 feedsHash, bytes memory words) internal pure returns (bytes32) {

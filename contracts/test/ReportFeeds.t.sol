@@ -370,16 +370,8 @@ contract ReportFeedsTest is Fixture, Trees, Refusals {
     }
 
     function reportDigest(bytes32 network, uint256 epoch, uint256 slot, bytes32 root) private pure returns (bytes32) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,bytes32 salt)"),
-                keccak256(bytes("Concurrence")),
-                keccak256(bytes("0")),
-                network
-            )
-        );
         bytes32 inner = keccak256(abi.encode(keccak256("PriceReport(uint32 epoch,uint64 slot,bytes32 root)"), epoch, slot, root));
-        return keccak256(abi.encodePacked(hex"1901", domain, inner));
+        return typedDigest(network, inner);
     }
 
     function payload(bytes4 selector, uint256 slot, bytes32 root, uint256 k) private pure returns (bytes memory data) {
