@@ -13,7 +13,7 @@ import blake3
 import decode
 import ed25519
 import evm
-from decode import FORMS, HASHED, Group, Refused, group_digest, op_id, plain
+from decode import FORMS, HASHED, Group, Refused, group_digest, head_digest, op_id, plain
 
 OPS_PER_MINUTE_MAX, BYTES_PER_MINUTE_MAX, MINUTE_MS, SLOT_MS = 240, 1_048_576, 60_000, 1_000
 
@@ -54,9 +54,10 @@ def reason_of(read):
 # Forms.
 
 
-def check_accepted(vector, network_id):
+def check_accepted(vector, network_id, registry=None):
     form, data, what = vector["form"], data_of(vector), f"{vector['form']}: {vector['name']}"
     value = decode.decode(form, data, network_id)
+    check_voters(form, value, registry)
     same(shown(form, value), expanded(vector["fields"]), what)
     same(decode.encode(form, value), data, f"{what}, written again")
     same(derived(form, value, data, network_id), vector.get("derived", {}), f"{what}, derived")
@@ -74,10 +75,37 @@ def shown(form, value):
         "signed_header": lambda f: [f["header"]],
         "operation": lambda f: [f["signed_header"]["header"]],
         "fork_proof": lambda f: [f["low"]["header"], f["high"]["header"]],
+        "head_vote": lambda f: [f["head"]],
+        "certificate": lambda f: [f["head"]],
+        "double_vote": lambda f: [f["low"]["head"], f["high"]["head"]],
     }
     for header in headers.get(form, lambda _: [])(fields):
         del header["version"]
+    if form in VOTING:
+        del fields["kind"]
     return fields
+
+
+VOTING = ("head_vote", "certificate", "double_vote")
+
+
+def check_voters(form, value, registry):
+    """Decision 003: whose votes count, and when they are enough."""
+    if form not in VOTING:
+        return
+    heads = [value[name]["head"] for name in ("low", "high")] if form == "double_vote" else [value["head"]]
+    voters = [one["voter"] for one in value["signatures"]] if form == "certificate" else [value["voter"]]
+    for head in heads:
+        if head["author"] not in registry.authors:
+            raise Refused("stranger")
+        if head["epoch"] >= len(registry.epochs):
+            raise Refused("unknown_epoch")
+        members = registry.epochs[head["epoch"]]
+        if any(voter not in members for voter in voters):
+            raise Refused("not_a_member")
+        weights = dict(zip(members, capped([member["weight"] for member in members.values()])))
+        if form == "certificate" and 3 * sum(weights[voter] for voter in voters) <= 2 * sum(weights.values()):
+            raise Refused("no_quorum")
 
 
 def derived(form, value, data, network_id):
@@ -90,6 +118,8 @@ def derived(form, value, data, network_id):
     if form == "fork_proof":
         low, high = value["low"]["header"], value["high"]["header"]
         return {"author": low["author"].hex(), "low_id": op_id(low).hex(), "high_id": op_id(high).hex()}
+    if form in ("head_vote", "certificate"):
+        return {"digest": head_digest(value["head"]).hex()}
     if form == "frame":
         check_inside(value, network_id)
         return {"message_id": blake3.hash(data).hex()}
@@ -108,7 +138,7 @@ def check_inside(frame, network_id):
     for operation in operations:
         decode.decode("operation", operation, network_id)
     for proof in proofs:
-        decode.decode("fork_proof", proof, network_id)
+        decode.decode(("fork_proof", *VOTING)[proof[0]], proof, network_id)
 
 
 def contract_view(network_id, epoch, batch, group):
@@ -122,9 +152,9 @@ def contract_view(network_id, epoch, batch, group):
     }
 
 
-def check_refused(vector, network_id):
-    data = data_of(vector)
-    found = reason_of(lambda: decode.decode(vector["form"], data, network_id))
+def check_refused(vector, network_id, registry=None):
+    form, data = vector["form"], data_of(vector)
+    found = reason_of(lambda: check_voters(form, decode.decode(form, data, network_id), registry))
     same(found, vector["reason"], f"{vector['form']}: {vector['name']}")
 
 
@@ -177,8 +207,15 @@ def check_hashed(vector, network_id, registry):
                 member["capped_weight"] = str(weight)
         fields["author_numbers"] = [author.hex() for author in registry.authors]
     if form == "frontier_digest":
-        entries = [{**log, "author": registry.number(log["author"])} for log in value["logs"]]
-        frontier = {"entries": entries, "forked": [registry.number(author) for author in value["forked"]]}
+        # What is certified is no part of the cut: it stands in what is sent, and in the digest of the whole history.
+        sent = vector["frontier"]["fields"]
+        entries = [
+            {**log, "author": registry.number(log["author"]), "certified": int(entry["certified"])}
+            for log, entry in zip(value["logs"], sent["entries"])
+        ]
+        numbers = [registry.number(author) for author in value["forked"]]
+        double_voters = [int(number) for number in sent["double_voters"]]
+        frontier = {"entries": entries, "forked": numbers, "double_voters": double_voters, "wanted": []}
         same(decode.encode("frontier", frontier), data_of(vector["frontier"]), f"{what}, as sent")
         same(plain(frontier), expanded(vector["frontier"]["fields"]), f"{what}, as sent")
     same(fields, expanded(vector["fields"]), what)
@@ -266,11 +303,11 @@ def check_wire():
     history = next(vector for vector in file["hashed"] if vector["form"] == "registry_digest")
     registry = Registry(decode.decode("registry_digest", data_of(history), network_id))
     for vector in file["accepted"]:
-        check_accepted(vector, network_id)
+        check_accepted(vector, network_id, registry)
     for vector in file["hashed"]:
         check_hashed(vector, network_id, registry)
     for vector in file["refused"]:
-        check_refused(vector, network_id)
+        check_refused(vector, network_id, registry)
     for vector in file["refused_signers"]:
         check_refused_signer(vector, network_id)
     for vector in file["signatures"]:

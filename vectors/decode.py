@@ -1,4 +1,4 @@
-"""Every encoded form of Concurrence, read and written: a second specification beside docs/protocol.md and decision 001.
+"""Every encoded form of Concurrence, read and written: a second specification beside docs/protocol.md and decisions 001 and 003.
 
 Written from those documents, with the standard library alone. A codec reads a value from a `Reader` and writes the same
 bytes again; whatever it would not have written it refuses with a name. `check.py` runs it over the vectors.
@@ -165,7 +165,7 @@ def is_ascending(items):
 LOGS_MAX, REFS_MAX, PAYLOAD_LEN_MAX = 4, 16, 61_440
 HEADER_LEN_MIN, SIGNATURE_LEN = 157, 64
 SIGNED_HEADER_LEN_MAX = HEADER_LEN_MIN + REFS_MAX * 32 + SIGNATURE_LEN
-OP_LEN_MAX, PROOF_LEN_MAX = SIGNED_HEADER_LEN_MAX + PAYLOAD_LEN_MAX, 2 * SIGNED_HEADER_LEN_MAX
+OP_LEN_MAX = SIGNED_HEADER_LEN_MAX + PAYLOAD_LEN_MAX
 
 
 class Version:
@@ -258,6 +258,80 @@ def verify_fork_proof(proof):
     verify_signed_header(proof["high"])
 
 
+# Votes, certificates, double votes: decisions/003.
+
+SIGNERS_MAX = 255
+PROOF_LEN_MAX = 1 + 110 + 2 + SIGNERS_MAX * (32 + SIGNATURE_LEN)
+
+
+class Kind:
+    """The byte that tells one kind of proof from the others."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def read(self, reader):
+        if U8.read(reader) != self.kind:
+            raise Refused("not_canonical: kind of a proof")
+        return self.kind
+
+    def write(self, value):
+        return U8.write(value)
+
+
+LOG_HEAD = Checked(
+    Record(
+        version=Version(),
+        network_id=Network(),
+        epoch=U32,
+        author=HASH,
+        log=Number(1, "log index", LOGS_MAX - 1),
+        len=U64,
+        head=HASH,
+    ),
+    (lambda h: h["len"] > 0, "not_canonical: length of a head"),
+)
+
+SIGNED = Record(head=LOG_HEAD, signature=Bytes(SIGNATURE_LEN))
+HEAD_VOTE = Record(kind=Kind(1), head=LOG_HEAD, voter=HASH, signature=Bytes(SIGNATURE_LEN))
+CERTIFICATE = Record(
+    kind=Kind(2),
+    head=LOG_HEAD,
+    signatures=Checked(
+        List(Number(2, "signers", SIGNERS_MAX), Record(voter=HASH, signature=Bytes(SIGNATURE_LEN))),
+        (lambda s: is_ascending([one["voter"] for one in s]), "not_canonical: order of signers"),
+    ),
+)
+DOUBLE_VOTE = Record(kind=Kind(3), voter=HASH, low=SIGNED, high=SIGNED)
+
+
+def head_digest(head):
+    return blake3.derive_key("concurrence v0 head statement", LOG_HEAD.write(head))
+
+
+def verify_head(head, voter, signature):
+    verdict = ed25519.verdict(voter, head_digest(head), signature)
+    if verdict != "accepted":
+        raise Refused(verdict)
+
+
+def verify_head_vote(vote):
+    verify_head(vote["head"], vote["voter"], vote["signature"])
+
+
+def verify_certificate(certificate):
+    for one in certificate["signatures"]:
+        verify_head(certificate["head"], one["voter"], one["signature"])
+
+
+def verify_double_vote(proof):
+    low, high = proof["low"]["head"], proof["high"]["head"]
+    if any(low[field] != high[field] for field in ("author", "log", "len")) or not low["head"] < high["head"]:
+        raise Refused("no_contradiction")
+    for half in (proof["low"], proof["high"]):
+        verify_head(half["head"], proof["voter"], half["signature"])
+
+
 # Frontiers and frames: protocol 2.
 
 AUTHORS_MAX, FRAME_LEN_MAX = 4_096, 1 << 20
@@ -267,14 +341,25 @@ FRONTIER = Checked(
         entries=List(
             Number(4, "frontier entries", AUTHORS_MAX * LOGS_MAX),
             Checked(
-                Record(author=U16, log=U8, len=U64, head=HASH),
+                Record(author=U16, log=U8, len=U64, head=HASH, certified=U64),
                 (lambda e: e["log"] < LOGS_MAX and e["len"] > 0, "not_canonical: frontier entry"),
+                (lambda e: e["certified"] <= e["len"], "not_canonical: frontier entry"),
             ),
         ),
         forked=List(Number(4, "forked authors", AUTHORS_MAX), U16),
+        double_voters=List(Number(4, "double voters", AUTHORS_MAX), U16),
+        wanted=List(
+            Number(4, "wanted operations", 16),
+            Checked(
+                Record(author=U16, log=U8, seq=U64, id=HASH),
+                (lambda w: w["log"] < LOGS_MAX, "not_canonical: wanted operation"),
+            ),
+        ),
     ),
     (lambda f: is_ascending([(e["author"], e["log"]) for e in f["entries"]]), "not_canonical: frontier entry"),
     (lambda f: is_ascending(f["forked"]), "not_canonical: order of forked authors"),
+    (lambda f: is_ascending(f["double_voters"]), "not_canonical: order of double voters"),
+    (lambda f: is_ascending([tuple(w.values()) for w in f["wanted"]]), "not_canonical: wanted operation"),
 )
 
 FRAMES = (
@@ -293,6 +378,7 @@ FRAMES = (
     ("op", Record(operation=Rest("operation length", OP_LEN_MAX))),
     ("proof", Record(proof=Rest("proof length", PROOF_LEN_MAX))),
     ("fetch", Record(id=HASH)),
+    ("proofs", Record(proofs=List(Number(4, "proofs", 256), Sized(Number(4, "proof length", PROOF_LEN_MAX))))),
 )
 
 
@@ -471,6 +557,15 @@ LOG_STATE = Record(author=HASH, log=U8, len=U64, head=HASH)
 MEMBER = Record(name=TEXT, author=HASH, evm=Bytes(20), peer=TEXT, weight=U64)
 HASHED = {
     "frontier_digest": ("concurrence v0 frontier", Record(logs=List(U32, LOG_STATE), forked=List(U32, HASH))),
+    "history_digest": (
+        "concurrence v0 history",
+        Record(
+            cut=HASH,
+            certified=List(U32, U64),
+            double_voters=List(U32, HASH),
+            frozen=List(U32, Record(author=HASH, log=U8)),
+        ),
+    ),
     "registry_digest": (
         "concurrence v0 registry history",
         Record(network=TEXT, network_id=HASH, epochs=List(U64, List(U64, MEMBER))),
@@ -548,6 +643,9 @@ FORMS = {
     "signed_header": (SIGNED_HEADER, verify_signed_header),
     "operation": (Operation(), verify_operation),
     "fork_proof": (FORK_PROOF, verify_fork_proof),
+    "head_vote": (HEAD_VOTE, verify_head_vote),
+    "certificate": (CERTIFICATE, verify_certificate),
+    "double_vote": (DOUBLE_VOTE, verify_double_vote),
     "frontier": (FRONTIER, None),
     "frame": (Frame(), None),
     "price_batch": (PriceBatch(), None),

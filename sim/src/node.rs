@@ -112,6 +112,9 @@ impl Keys {
         match request {
             SignRequest::Groups(digests) => Signed::Groups(digests.iter().map(|d| sign(d, &self.evm)).collect()),
             SignRequest::Op(id) => Signed::Op(Signature::sign(&self.author, id.as_bytes())),
+            SignRequest::Heads(heads) => {
+                Signed::Heads(heads.iter().map(|head| Signature::sign(&self.author, head.as_bytes())).collect())
+            }
         }
     }
 }
@@ -220,6 +223,9 @@ impl SimNode {
             if let Ok(proof) = decode_proof(&bytes, registry.network_id()) {
                 engine.restore_proof(proof, now.wall);
             }
+        }
+        for fact in store.facts()? {
+            engine.restore_fact(&fact, now.wall);
         }
         for (log, len) in store.logs()? {
             let mut from = 0;

@@ -101,7 +101,8 @@ impl Trace {
         match write {
             Write::Op { id, .. } => self.bytes(b'w', id.as_bytes()),
             Write::Quarantine { id, .. } => self.bytes(b'q', id.as_bytes()),
-            Write::Proof { bytes, .. } => self.bytes(b'p', bytes),
+            Write::Certified { id, .. } => self.bytes(b'z', id.as_bytes()),
+            Write::Proof { bytes, .. } | Write::Fact { bytes, .. } => self.bytes(b'p', bytes),
             Write::Meta { value, .. } => self.bytes(b'm', value),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use concurrence_crdt::{History, LogKey, Op, Place};
+use concurrence_crdt::{
+    Certificate, CertificateConflict, DoubleVote, HeadVote, History, LogKey, Op, Place, Reader, VoteError,
+};
 use concurrence_engine::View;
 use concurrence_oracle::{KIND_PRICE_BATCH, Registry};
 use concurrence_protocol::decode_proof;
@@ -42,6 +44,24 @@ pub struct Finding {
     pub detail: String,
 }
 
+/// Verifies what was said of a log or by a member, and counts it.
+fn fact(bytes: &[u8], registry: &Registry, history: &mut History) -> Result<(), VoteError> {
+    let (network, members, mut reader) = (registry.network_id(), registry.membership(), Reader::new(bytes));
+    match bytes.first() {
+        Some(&HeadVote::KIND) => {
+            HeadVote::read(&mut reader, network)?.verify(&members)?;
+        }
+        Some(&Certificate::KIND) => {
+            history.certify(Certificate::read(&mut reader, network, &members)?);
+        }
+        Some(&DoubleVote::KIND) => {
+            history.expose(DoubleVote::read(&mut reader, network, &members)?);
+        }
+        _ => history.restore_conflict(CertificateConflict::read(&mut reader, network, &members)?),
+    }
+    Ok(())
+}
+
 /// Audits the store and sources of a configuration. The node must not be running: its store is locked while it does.
 pub async fn audit(config: &Resolved, options: AuditOptions) -> anyhow::Result<AuditReport> {
     let mut report = AuditReport::default();
@@ -79,6 +99,12 @@ impl AuditReport {
                 Err(error) => self.find("proof", "fork proof", error),
             }
         }
+        for bytes in store.facts()? {
+            match fact(&bytes, registry, &mut history) {
+                Ok(()) => self.verified += 1,
+                Err(error) => self.find("proof", "vote or certificate", error),
+            }
+        }
         let mut lens = BTreeMap::new();
         for (log, len) in store.logs()? {
             lens.insert(log, len);
@@ -89,6 +115,10 @@ impl AuditReport {
             if admitted != len && history.proof(&log.author).is_none() {
                 self.find("view", log, format!("{len} operations are stored, {admitted} of them make a valid chain"));
             }
+        }
+        for certificate in history.astray() {
+            let head = certificate.head();
+            self.find("view", head.log, format!("{} operations are certified, the stored ones are others", head.len));
         }
         Ok(())
     }
@@ -140,7 +170,9 @@ impl AuditReport {
                     self.find("chain", &subject, invalid);
                 }
             }
-            Place::Forked => {}
+            Place::Forked => {
+                history.admit_certified(&op);
+            }
             place => self.find("chain", &subject, format!("does not extend its log: {place:?}")),
         }
         if header.kind == KIND_PRICE_BATCH

@@ -293,6 +293,9 @@ impl Driver {
                         Signed::Groups(digests.iter().map(|digest| self.keys.sign_group(digest)).collect())
                     }
                     SignRequest::Op(id) => Signed::Op(self.keys.sign_op(id)),
+                    SignRequest::Heads(heads) => {
+                        Signed::Heads(heads.iter().map(|digest| self.keys.sign_head(digest)).collect())
+                    }
                 };
                 self.engine.handle(self.clock.now(), Input::Signed(signed));
             }
@@ -312,7 +315,11 @@ impl Driver {
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Convicted(author) => warn!(%author, "author is forked: nothing of it counts any more"),
+            Event::Convicted(author) => warn!(%author, "author is forked: only what is certified of it counts"),
+            Event::DoubleVoter(voter) => warn!(%voter, "member voted for two heads of one length"),
+            Event::Frozen(log) => {
+                error!(%log, "two certified heads contradict one another: log is frozen where they part")
+            }
             Event::PeerRefused(peer, refusal) => {
                 let name = self.peers.known(*peer).map(|known| known.id.to_string());
                 warn!(peer = name, %refusal, "peer refused");

@@ -9,7 +9,7 @@ use std::{
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, aead::Aead as _};
-use concurrence_crdt::{AuthorKey, OpId, Signature, SigningKey};
+use concurrence_crdt::{AuthorKey, Digest, OpId, Signature, SigningKey};
 use concurrence_net::PeerId;
 use concurrence_oracle::{Address, EvmSignature};
 use serde::{Deserialize, Serialize};
@@ -181,6 +181,11 @@ impl Keys {
     /// Signs an operation's id.
     pub fn sign_op(&self, id: OpId) -> Signature {
         Signature::sign(&self.author, id.as_bytes())
+    }
+
+    /// Signs the digest of a head.
+    pub fn sign_head(&self, digest: &Digest) -> Signature {
+        Signature::sign(&self.author, digest.as_bytes())
     }
 
     /// Signs the EIP-712 digest of a price group.

@@ -286,6 +286,9 @@ fn engine(
             .context("a fork proof in the store does not verify: run audit")?;
         engine.restore_proof(proof, now.wall);
     }
+    for fact in store.facts()? {
+        engine.restore_fact(&fact, now.wall);
+    }
     if engine.replica().history().proof(&keys.author_key()).is_some() {
         bail!("the log of this key ({}) is proven forked; register a new key", keys.author_key());
     }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use concurrence_api::{self as dto, NoPast, Past, Question};
-use concurrence_crdt::{Bucket, Digest, ForkProof, LogKey, NetworkId, Op, OpError, Time, VerifiedOp};
+use concurrence_crdt::{
+    Bucket, Certificate, CertificateConflict, Digest, ForkProof, LogKey, NetworkId, Op, OpError, Time, VerifiedOp,
+};
 use concurrence_engine::{Explanation, View};
 use concurrence_oracle::{
     AVERAGE_MS_MAX, Aggregate, AggregateParams, Conduct, Epoch, Feed, NoAverage, Price, Registry, SLOT_MS, Slot,
@@ -33,7 +35,7 @@ use crate::{
 pub(crate) struct Reading {
     /// By log, ascending; none is empty.
     logs: Vec<Vec<Arc<[u8]>>>,
-    /// The proofs against forked authors, whose logs are left out.
+    /// The proofs against forked authors, of whose logs only what is certified is there.
     proofs: Vec<Arc<[u8]>>,
 }
 
@@ -70,7 +72,10 @@ pub(crate) fn read(store: &dyn Store, network: NetworkId, minutes: (Bucket, Buck
         forked.insert(decode_proof(bytes, network).map_err(|_| PastError::Proof)?.author());
     }
     let (mut reading, mut bytes_left) = (Reading { logs: Vec::new(), proofs }, PAST_BYTES_MAX);
-    for (log, len) in store.logs()?.into_iter().filter(|(log, _)| !forked.contains(&log.author)) {
+    let certified = certified(store, network)?;
+    for (log, stored) in store.logs()? {
+        let is_forked = forked.contains(&log.author);
+        let len = if is_forked { certified.get(&log).map_or(0, |&len| len.min(stored)) } else { stored };
         let end = first_at(store, network, (log, len), |minute| minute > minutes.1)?;
         let begin = first_at(store, network, (log, len), |minute| minute >= minutes.0)?.min(end).saturating_sub(1);
         let mut ops = Vec::new();
@@ -89,6 +94,24 @@ pub(crate) fn read(store: &dyn Store, network: NetworkId, minutes: (Bucket, Buck
         }
     }
     Ok(reading)
+}
+
+/// How much of each log is certified; of a frozen one what its two chains share. A fact that does not read certifies nothing.
+fn certified(store: &dyn Store, network: NetworkId) -> Result<BTreeMap<LogKey, u64>, PastError> {
+    let mut lens = BTreeMap::new();
+    for fact in store.facts()? {
+        let (head, parted) = match fact.split_first_chunk::<9>() {
+            Some((conflict, rest)) if conflict[0] == CertificateConflict::KIND => {
+                let [_, parted @ ..] = *conflict;
+                (Certificate::peek(rest, network), Some(u64::from_be_bytes(parted)))
+            }
+            _ => (Certificate::peek(&fact, network), None),
+        };
+        if let Ok(head) = head {
+            lens.insert(head.log, parted.unwrap_or(head.len));
+        }
+    }
+    Ok(lens)
 }
 
 /// The first position of a log whose minute is past a limit; the length if none is. Minutes never fall along a log, so halving finds it.

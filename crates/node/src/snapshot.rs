@@ -75,6 +75,12 @@ impl Scribe {
                 count(&mut self.counters.ops, "author_convicted");
                 self.recent.retain(|(_, a, _), _| a != author);
             }
+            Event::Certified(_) => count(&mut self.counters.ops, "head_certified"),
+            Event::DoubleVoter(_) => count(&mut self.counters.ops, "double_voter"),
+            Event::Frozen(log) => {
+                count(&mut self.counters.ops, "log_frozen");
+                self.recent.retain(|(_, a, _), _| *a != log.author);
+            }
             Event::Refused(_, reason) => {
                 count(&mut self.counters.ops, reason.name());
                 count(&mut self.counters.refusals, reason.name());
@@ -231,6 +237,8 @@ impl Scribe {
             sources: self.names(aggregate.sources),
             fault_tolerance: aggregate.fault_tolerance,
             result_id: answer.result_id.to_string(),
+            cut: answer.cut.to_string(),
+            certified: answer.is_certified,
             newest_ms: aggregate.newest.map(Time::ms),
             signed: shown.iter().flatten().map(|s| Arc::clone(&s.signed)).collect(),
         };
@@ -308,6 +316,10 @@ impl Scribe {
             let why: Vec<_> = answer.aggregate.shortfalls.iter().map(shortfall_text).collect();
             let status = answer.aggregate.status.as_str();
             add("answer_not_ok", format!("{} is {status}: {}", answer.aggregate.feed, why.join(", ")));
+        }
+        for conflict in engine.replica().history().conflicts() {
+            let (log, parted) = (conflict.log(), conflict.parted);
+            add("certificate_conflict", format!("two certified heads of {log} part at {parted}: it is frozen there"));
         }
         for source in &self.unsupported {
             add(
@@ -429,10 +441,20 @@ fn frontier_view(engine: &mut Engine) -> dto::FrontierView {
         log: key.index,
         len: tail.len,
         head: Some(tail.head.to_string()),
-        certified_len: 0,
+        certified_len: history.certified_len(key),
     });
     let forked = history.forked().map(|proof| proof.author().to_string()).collect();
-    dto::FrontierView { digest, logs: logs.collect(), forked, ops: history.ops() }
+    let double_voters = history.double_votes().map(|proof| proof.voter().to_string()).collect();
+    let conflicts = history.conflicts().map(|conflict| dto::ConflictView {
+        author: conflict.log().author.to_string(),
+        log: conflict.log().index,
+        parted: conflict.parted,
+        heads: [&conflict.low, &conflict.high].map(|certificate| certificate.head().id.to_string()),
+        signed_both: conflict.signed_both().map(|voter| voter.to_string()).collect(),
+    });
+    let conflicts = conflicts.collect();
+    let cut = history.cut().to_string();
+    dto::FrontierView { digest, cut, logs: logs.collect(), forked, double_voters, conflicts, ops: history.ops() }
 }
 
 fn peer_views(engine: &mut Engine, peers: &Peers, mono_ms: u64) -> Vec<dto::PeerView> {
@@ -465,6 +487,10 @@ fn anomaly_view(finding: &Finding) -> dto::AnomalyView {
         Evidence::Fork(low, high) => {
             put("header_a", id(low));
             put("header_b", id(high));
+        }
+        Evidence::DoubleVote(low, high) => {
+            put("head_a", id(low));
+            put("head_b", id(high));
         }
         Evidence::Outlier(anomaly) => {
             put("slot", anomaly.slot.number().to_string());

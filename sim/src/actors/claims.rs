@@ -1,6 +1,6 @@
 //! Actors whose operations are signed in order and say what cannot be: times, references and numbers.
 
-use concurrence_crdt::{BUCKET_MS, Entry, Frontier, LOGS_MAX, Op, OpId, Time};
+use concurrence_crdt::{BUCKET_MS, Entry, Frontier, LOGS_MAX, Op, OpId, Time, Wanted};
 use concurrence_oracle::{Attestation, EXPO_MAX, EXPO_MIN, Feed, KIND_PRICE_BATCH};
 use concurrence_protocol::Frame;
 
@@ -171,8 +171,15 @@ fn greatest_ops(scene: &Scene<'_>) -> Vec<Vec<u8>> {
 
 /// Frames in canonical form that claim the most.
 fn greatest_claims() -> Vec<Vec<u8>> {
-    let longest = |author| Entry { author, log: LOGS_MAX - 1, len: u64::MAX, head: OpId::from_bytes([0xff; 32]) };
-    let frontier = Frontier { entries: (0..4).map(longest).collect(), forked: vec![u16::MAX] };
+    let head = OpId::from_bytes([0xff; 32]);
+    let longest = |author| Entry { author, log: LOGS_MAX - 1, len: u64::MAX, head, certified: u64::MAX };
+    let wanted = |author| Wanted { author, log: LOGS_MAX - 1, seq: u64::MAX, id: head };
+    let frontier = Frontier {
+        entries: (0..4).map(longest).collect(),
+        forked: vec![u16::MAX],
+        double_voters: vec![0, u16::MAX],
+        wanted: (0..4).map(wanted).collect(),
+    };
     vec![
         Frame::Digest { now: LAST_TIME, digest: NO_DIGEST, ops: u64::MAX }.encode(),
         Frame::Digest { now: Time::from_ms(0), digest: NO_DIGEST, ops: 0 }.encode(),

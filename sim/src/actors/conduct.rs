@@ -92,6 +92,7 @@ impl Actor for LyingFrontier {
                 for entry in &mut frontier.entries {
                     entry.len = entry.len.saturating_add(CLAIMED_BEYOND);
                     entry.head = OpId::from_bytes(scene.dice.bytes32());
+                    entry.certified = entry.len;
                 }
                 let authors = u16::try_from(scene.registry.membership().authors().len()).unwrap_or(u16::MAX);
                 frontier.forked = (0..authors).filter(|number| number % 2 == 0).collect();

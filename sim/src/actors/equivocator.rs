@@ -263,7 +263,10 @@ mod tests {
         assert_ne!(second.id(), first[2].id());
 
         let pull = |head| {
-            let frontier = Frontier { entries: vec![Entry { author: 0, log: 0, len: 3, head }], forked: Vec::new() };
+            let frontier = Frontier {
+                entries: vec![Entry { author: 0, log: 0, len: 3, head, certified: 0 }],
+                ..Frontier::default()
+            };
             Frame::Pull { now, credit: 1, frontier }.encode()
         };
         assert_eq!(actor.outbound(true, &pull(first[2].id())), pull(second.id()));

@@ -153,6 +153,9 @@ impl Node {
                 Signed::Groups(signed)
             }
             SignRequest::Op(id) => Signed::Op(Signature::sign(&self.key, id.as_bytes())),
+            SignRequest::Heads(heads) => {
+                Signed::Heads(heads.iter().map(|head| Signature::sign(&self.key, head.as_bytes())).collect())
+            }
         }
     }
 }

@@ -51,7 +51,15 @@ impl Store {
             Write::Quarantine { id, bytes, .. } => {
                 self.quarantine.insert(id, shelf.place(id, bytes));
             }
-            Write::Proof { .. } | Write::Meta { .. } => {}
+            Write::Certified { log, seq, id, bytes } => {
+                let rows = self.logs.entry(log).or_default();
+                let at = usize::try_from(seq).unwrap_or(usize::MAX);
+                if rows.get(at).is_none_or(|(held, _)| *held != id) {
+                    rows.truncate(at);
+                    rows.push((id, shelf.place(id, bytes)));
+                }
+            }
+            Write::Proof { .. } | Write::Fact { .. } | Write::Meta { .. } => {}
         }
     }
 

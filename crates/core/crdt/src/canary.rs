@@ -20,6 +20,14 @@ pub enum Canary {
     Crdt6,
     /// Everything is forgotten once in a while.
     Crdt7,
+    /// What is certified goes with its author.
+    Cert1,
+    /// Half of the weight is enough for a certificate.
+    Cert2,
+    /// A member signs heads that it does not hold.
+    Cert4,
+    /// Certificates are thrown away.
+    Cert5,
     /// Nobody is asked for anything.
     Sync1,
     /// Some operations are taken for known ones.

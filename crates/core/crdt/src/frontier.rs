@@ -12,6 +12,11 @@ pub struct Frontier {
     pub entries: Vec<Entry>,
     /// Numbers of the forked authors, ascending.
     pub forked: Vec<u16>,
+    /// Numbers of the members that are proven to have voted twice, ascending.
+    pub double_voters: Vec<u16>,
+    /// Certified operations that the sender asks for, each with what precedes it, ascending. No part of what it has admitted, nor of the
+    /// digest.
+    pub wanted: Vec<Wanted>,
 }
 
 /// The end of one admitted log.
@@ -25,16 +30,34 @@ pub struct Entry {
     pub len: u64,
     /// Id of the last of them, which commits to all before it.
     pub head: OpId,
+    /// How many of them are certified.
+    pub certified: u64,
+}
+
+/// An operation that a certified head stands upon, and that the sender does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// Number of the author in the registry's history.
+    pub author: u16,
+    /// Which of the author's logs.
+    pub log: u8,
+    /// Its position.
+    pub seq: u64,
+    /// Its id.
+    pub id: OpId,
 }
 
 /// Bytes of an encoded entry.
-pub const ENTRY_LEN: usize = 43;
+pub const ENTRY_LEN: usize = 51;
+
+/// Most operations asked for in one frontier: each is answered with up to 64, so that sixteen usual ones fill an answer.
+pub const WANTED_MAX: usize = 16;
 
 /// Most authors a registry's history can name: far above any committee, low enough that a frontier stays below 1 MiB.
 pub const AUTHORS_MAX: usize = 4096;
 
 impl Frontier {
-    /// The canonical bytes: counted entries, counted forked authors.
+    /// The canonical bytes: counted entries, counted forked authors, counted double voters, counted wanted operations.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&count_u32(self.entries.len()));
         for entry in &self.entries {
@@ -42,9 +65,19 @@ impl Frontier {
             out.push(entry.log);
             out.extend_from_slice(&entry.len.to_be_bytes());
             out.extend_from_slice(entry.head.as_bytes());
+            out.extend_from_slice(&entry.certified.to_be_bytes());
         }
-        out.extend_from_slice(&count_u32(self.forked.len()));
-        self.forked.iter().for_each(|author| out.extend_from_slice(&author.to_be_bytes()));
+        for numbers in [&self.forked, &self.double_voters] {
+            out.extend_from_slice(&count_u32(numbers.len()));
+            numbers.iter().for_each(|author| out.extend_from_slice(&author.to_be_bytes()));
+        }
+        out.extend_from_slice(&count_u32(self.wanted.len()));
+        for wanted in &self.wanted {
+            out.extend_from_slice(&wanted.author.to_be_bytes());
+            out.push(wanted.log);
+            out.extend_from_slice(&wanted.seq.to_be_bytes());
+            out.extend_from_slice(wanted.id.as_bytes());
+        }
     }
 
     /// Reads what [`encode`](Self::encode) wrote; any other form is refused.
@@ -53,19 +86,27 @@ impl Frontier {
         let mut entries: Vec<Entry> = Vec::with_capacity(count.min(reader.left() / ENTRY_LEN));
         for _ in 0..count {
             let (author, log) = (reader.u16()?, reader.u8()?);
-            let entry = Entry { author, log, len: reader.u64()?, head: OpId::from_bytes(reader.array()?) };
+            let (len, head) = (reader.u64()?, OpId::from_bytes(reader.array()?));
+            let entry = Entry { author, log, len, head, certified: reader.u64()? };
             let ascending = entries.last().is_none_or(|last| (last.author, last.log) < (author, log));
-            if !ascending || log >= LOGS_MAX || entry.len == 0 {
+            if !ascending || log >= LOGS_MAX || len == 0 || entry.certified > len {
                 return Err(CodecError::NotCanonical("frontier entry"));
             }
             entries.push(entry);
         }
-        let count = reader.count("forked authors", AUTHORS_MAX)?;
-        let forked = (0..count).map(|_| reader.u16()).collect::<Result<Vec<_>, _>>()?;
-        if !forked.is_sorted_by(|a, b| a < b) {
-            return Err(CodecError::NotCanonical("order of forked authors"));
+        let forked = numbers(reader, "forked authors", "order of forked authors")?;
+        let double_voters = numbers(reader, "double voters", "order of double voters")?;
+        let count = reader.count("wanted operations", WANTED_MAX)?;
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (author, log) = (reader.u16()?, reader.u8()?);
+            let next = Wanted { author, log, seq: reader.u64()?, id: OpId::from_bytes(reader.array()?) };
+            if wanted.last().is_some_and(|last| *last >= next) || log >= LOGS_MAX {
+                return Err(CodecError::NotCanonical("wanted operation"));
+            }
+            wanted.push(next);
         }
-        Ok(Self { entries, forked })
+        Ok(Self { entries, forked, double_voters, wanted })
     }
 
     /// The entry of a log.
@@ -73,4 +114,10 @@ impl Frontier {
         let at = self.entries.binary_search_by_key(&(author, log), |e| (e.author, e.log)).ok()?;
         self.entries.get(at)
     }
+}
+
+fn numbers(reader: &mut Reader<'_>, field: &'static str, order: &'static str) -> Result<Vec<u16>, CodecError> {
+    let count = reader.count(field, AUTHORS_MAX)?;
+    let numbers = (0..count).map(|_| reader.u16()).collect::<Result<Vec<_>, _>>()?;
+    if numbers.is_sorted_by(|a, b| a < b) { Ok(numbers) } else { Err(CodecError::NotCanonical(order)) }
 }

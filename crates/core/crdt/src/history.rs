@@ -1,10 +1,11 @@
-//! The admitted state: for every log the valid chain held, for every author whether it forked. A lattice: chains only grow,
-//! a forked author never returns.
+//! The admitted state: for every log the valid chain held and the greatest certified head on it, for every author whether it forked. A
+//! lattice: chains and certified heads only grow, a forked author keeps what is certified of it and gets nothing else.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    AuthorKey, Digest, ForkProof, Header, Invalid, LogKey, Membership, OpId, Tail, VerifiedOp,
+    AuthorKey, Certificate, CertificateConflict, Digest, DoubleVote, ForkProof, Head, Header, Invalid, LogKey,
+    Membership, OpId, Tail, VerifiedOp,
     canary::{Canary, sings},
     codec::count_u32,
     frontier::{Entry, Frontier},
@@ -17,6 +18,10 @@ pub struct History {
     members: Membership,
     logs: BTreeMap<LogKey, Log>,
     forked: BTreeMap<AuthorKey, ForkProof>,
+    /// Certificates for heads that are not on their log's chain, or not yet: for each log a few, by length.
+    awaited: BTreeMap<LogKey, BTreeMap<(u64, OpId), Certificate>>,
+    double_voters: BTreeMap<AuthorKey, DoubleVote>,
+    conflicts: BTreeMap<LogKey, CertificateConflict>,
     digest: Option<Digest>,
     ops: u64,
 }
@@ -26,6 +31,8 @@ pub struct History {
 struct Log {
     tail: Tail,
     ids: Vec<OpId>,
+    /// For the greatest certified head on the chain.
+    certificate: Option<Certificate>,
 }
 
 /// Where a header stands relative to the admitted state.
@@ -39,14 +46,38 @@ pub enum Place {
     Conflict,
     /// It stands further on: operations between are missing, or its `prev` is not what is held.
     Ahead,
-    /// Its author forked: nothing of it is admitted any more.
+    /// Its author forked: nothing of it is admitted any more, unless a certified head is above it.
     Forked,
+}
+
+/// Certificates of one log that are awaited at a time. One is what there is without faults; a few let a replica count the least while nobody has
+/// the greatest.
+pub const AWAITED_MAX: usize = 4;
+
+/// What became of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certified {
+    /// Nothing new: as much is certified already, or the log is frozen.
+    Known,
+    /// Its head is on the chain, and the greatest certified one now.
+    Counted,
+    /// Its head is not on the chain: the log has not come so far, or goes another way.
+    Awaited,
 }
 
 impl History {
     /// An empty history of a network's members.
     pub const fn new(members: Membership) -> Self {
-        Self { members, logs: BTreeMap::new(), forked: BTreeMap::new(), digest: None, ops: 0 }
+        Self {
+            members,
+            logs: BTreeMap::new(),
+            forked: BTreeMap::new(),
+            awaited: BTreeMap::new(),
+            double_voters: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
+            digest: None,
+            ops: 0,
+        }
     }
 
     /// Who may write.
@@ -78,15 +109,134 @@ impl History {
             return Err(Invalid::OpsOverQuota);
         }
         let tail = self.tail(header.log).extended(header, id, op.op().bytes().len(), &self.members)?;
-        let log = self.logs.entry(header.log).or_insert_with(|| Log { tail: Tail::EMPTY, ids: Vec::new() });
-        log.tail = tail;
-        log.ids.push(id);
-        self.ops += if sings(Canary::Crdt2) { 2 } else { 1 };
-        self.digest = None;
+        self.push(header.log, tail);
         Ok(())
     }
 
-    /// Takes a proof. From now on its author counts for nothing here (nothing of it is certified yet). Returns whether it was news.
+    /// Adds an operation of a forked author that directly follows its log on the way to an awaited certified head. The caller followed the
+    /// chain down from that head: the operation is on it. Returns whether it was added.
+    pub fn admit_certified(&mut self, op: &VerifiedOp) -> bool {
+        let (header, id) = (op.op().header(), op.op().id());
+        let (log, tail) = (header.log, self.tail(header.log));
+        if !self.forked.contains_key(&log.author) || tail.len >= self.certified_max(log) || !tail.precedes(header) {
+            return false;
+        }
+        self.push(log, Tail::certified(tail.len + 1, id));
+        true
+    }
+
+    /// How much of a forked author's log may count.
+    fn certified_max(&self, log: LogKey) -> u64 {
+        match (self.conflicts.get(&log), self.awaited.get(&log)) {
+            (Some(conflict), _) => conflict.parted,
+            (None, Some(awaited)) => self.certified_len(log).max(awaited.keys().last().map_or(0, |(len, _)| *len)),
+            (None, None) => self.certified_len(log),
+        }
+    }
+
+    fn push(&mut self, key: LogKey, tail: Tail) {
+        let log = self.logs.entry(key).or_insert_with(|| Log { tail: Tail::EMPTY, ids: Vec::new(), certificate: None });
+        log.tail = tail;
+        log.ids.push(tail.head);
+        self.ops += if sings(Canary::Crdt2) { 2 } else { 1 };
+        self.digest = None;
+        self.settle(key);
+    }
+
+    /// Counts what was awaited and is on the chain now.
+    fn settle(&mut self, key: LogKey) {
+        let (Some(log), Some(awaited)) = (self.logs.get_mut(&key), self.awaited.get_mut(&key)) else { return };
+        awaited.retain(|&(len, id), certificate| {
+            let is_reached = log.id_at(len - 1) == Some(id);
+            if is_reached && log.certificate.as_ref().is_none_or(|c| c.head().len < len) {
+                log.certificate = Some(certificate.clone());
+                self.digest = None;
+            }
+            !is_reached
+        });
+        if awaited.is_empty() {
+            self.awaited.remove(&key);
+        }
+    }
+
+    /// Takes a certificate. What is certified below another head that is certified on the chain is known.
+    pub fn certify(&mut self, certificate: Certificate) -> Certified {
+        let head = *certificate.head();
+        if !self.is_news(&head) {
+            return Certified::Known;
+        }
+        let awaited = self.awaited.entry(head.log).or_default();
+        awaited.insert((head.len, head.id), certificate);
+        if awaited.len() > AWAITED_MAX {
+            awaited.pop_first();
+        }
+        self.settle(head.log);
+        if self.is_held(&head) { Certified::Counted } else { Certified::Awaited }
+    }
+
+    /// Whether a certificate for a head would change anything.
+    pub fn is_news(&self, head: &Head) -> bool {
+        let is_counted = self.is_held(head) && head.len <= self.certified_len(head.log);
+        let is_awaited = self.awaited.get(&head.log).is_some_and(|awaited| {
+            let is_below_all = awaited.first_key_value().is_none_or(|(least, _)| (head.len, head.id) < *least);
+            awaited.contains_key(&(head.len, head.id)) || (awaited.len() == AWAITED_MAX && is_below_all)
+        });
+        let has_room = !is_awaited || (self.is_held(head) && !is_counted);
+        has_room && !is_counted && !self.conflicts.contains_key(&head.log)
+    }
+
+    fn is_held(&self, head: &Head) -> bool {
+        self.id_at(head.log, head.len - 1) == Some(head.id)
+    }
+
+    /// Whether a certified head is known but not on its log's chain.
+    pub fn is_awaited(&self, head: &Head) -> bool {
+        self.awaited.get(&head.log).is_some_and(|awaited| awaited.contains_key(&(head.len, head.id)))
+    }
+
+    /// Certificates whose heads the normal way does not lead to: the author forked, or the chain goes another way.
+    pub fn astray(&self) -> impl Iterator<Item = &Certificate> {
+        self.awaited.iter().flat_map(|(log, awaited)| {
+            let (is_forked, len) = (self.forked.contains_key(&log.author), self.tail(*log).len);
+            awaited.values().filter(move |certificate| is_forked || certificate.head().len <= len)
+        })
+    }
+
+    /// The chain of a forked author's awaited head was followed down to where it shares `parted` operations with what is counted. What is
+    /// counted beyond gives way to it; but if some of that is certified, the two heads contradict one another and the log is frozen there.
+    /// Returns the conflict.
+    pub fn meet(&mut self, head: &Head, parted: u64) -> Option<&CertificateConflict> {
+        let awaited = self.awaited.get(&head.log)?.get(&(head.len, head.id))?;
+        if parted >= self.certified_len(head.log) {
+            self.truncate(head.log, parted);
+            return None;
+        }
+        let conflict = CertificateConflict::new(parted, self.certificate(head.log)?.clone(), awaited.clone());
+        self.restore_conflict(conflict);
+        self.conflicts.get(&head.log)
+    }
+
+    /// Takes back a conflict that this node's store kept.
+    pub fn restore_conflict(&mut self, conflict: CertificateConflict) {
+        let log = conflict.log();
+        self.awaited.remove(&log);
+        self.truncate(log, conflict.parted);
+        self.conflicts.insert(log, conflict);
+        self.digest = None;
+    }
+
+    /// Takes a proof that a member voted twice. Its votes go on counting. Returns whether it was news.
+    pub fn expose(&mut self, proof: DoubleVote) -> bool {
+        let voter = proof.voter();
+        if self.members.number(&voter).is_none() || self.double_voters.contains_key(&voter) {
+            return false;
+        }
+        self.double_voters.insert(voter, proof);
+        self.digest = None;
+        true
+    }
+
+    /// Takes a proof. From now on its author counts for what is certified of it and for nothing else. Returns whether it was news.
     pub fn convict(&mut self, proof: ForkProof) -> bool {
         let author = proof.author();
         if self.members.number(&author).is_none() || self.forked.contains_key(&author) || sings(Canary::Sync3) {
@@ -94,12 +244,24 @@ impl History {
         }
         self.forked.insert(author, proof);
         let logs = LogKey { author, index: 0 }..=LogKey { author, index: u8::MAX };
-        let dropped: Vec<_> = self.logs.range(logs).map(|(&key, _)| key).filter(|_| !sings(Canary::Crdt4)).collect();
-        for log in dropped.iter().filter_map(|key| self.logs.remove(key)) {
-            self.ops -= log.tail.len;
+        let cut: Vec<_> = self.logs.range(logs).map(|(&key, _)| key).filter(|_| !sings(Canary::Crdt4)).collect();
+        for key in cut {
+            self.truncate(key, if sings(Canary::Cert1) { 0 } else { self.certified_len(key) });
         }
         self.digest = None;
         true
+    }
+
+    /// Drops what a log holds beyond a length. Only of logs that take nothing more but what is certified: the new end knows no rules.
+    fn truncate(&mut self, key: LogKey, len: u64) {
+        let Some(log) = self.logs.get_mut(&key).filter(|log| len < log.tail.len) else { return };
+        self.ops -= log.tail.len - len;
+        self.digest = None;
+        log.ids.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+        match log.ids.last() {
+            Some(&head) => log.tail = Tail::certified(len, head),
+            None => drop(self.logs.remove(&key)),
+        }
     }
 
     /// The end of a log's admitted chain.
@@ -127,6 +289,44 @@ impl History {
         self.forked.values()
     }
 
+    /// For the greatest certified head on a log's chain.
+    pub fn certificate(&self, log: LogKey) -> Option<&Certificate> {
+        self.logs.get(&log)?.certificate.as_ref()
+    }
+
+    /// How many operations of a log are certified; of a frozen one what both of its chains share.
+    pub fn certified_len(&self, log: LogKey) -> u64 {
+        match self.conflicts.get(&log) {
+            Some(conflict) => self.tail(log).len.min(conflict.parted),
+            None => self.certificate(log).map_or(0, |certificate| certificate.head().len),
+        }
+    }
+
+    /// How many operations are certified.
+    pub fn certified_ops(&self) -> u64 {
+        self.logs.keys().fold(0, |sum, &log| sum.saturating_add(self.certified_len(log)))
+    }
+
+    /// The proof that a member voted twice, if it did.
+    pub fn double_vote(&self, voter: &AuthorKey) -> Option<&DoubleVote> {
+        self.double_voters.get(voter)
+    }
+
+    /// All members that voted twice, with the proofs, ascending.
+    pub fn double_votes(&self) -> impl Iterator<Item = &DoubleVote> {
+        self.double_voters.values()
+    }
+
+    /// All frozen logs, ascending, each with the two certificates that contradict one another.
+    pub fn conflicts(&self) -> impl Iterator<Item = &CertificateConflict> {
+        self.conflicts.values()
+    }
+
+    /// Why a log is frozen, if it is.
+    pub fn conflict(&self, log: LogKey) -> Option<&CertificateConflict> {
+        self.conflicts.get(&log)
+    }
+
     /// How many operations are admitted.
     pub const fn ops(&self) -> u64 {
         self.ops
@@ -136,26 +336,58 @@ impl History {
     pub fn frontier(&self) -> Frontier {
         let entries = self.logs().filter_map(|(log, tail)| {
             let author = self.members.number(&log.author)?;
-            Some(Entry { author, log: log.index, len: tail.len, head: tail.head })
+            Some(Entry { author, log: log.index, len: tail.len, head: tail.head, certified: self.certified_len(log) })
         });
-        let forked = self.forked.keys().filter_map(|author| self.members.number(author));
-        Frontier { entries: entries.collect(), forked: forked.collect() }
+        let numbers = |authors: &mut dyn Iterator<Item = &AuthorKey>| {
+            authors.filter_map(|author| self.members.number(author)).collect()
+        };
+        let (forked, double_voters) = (numbers(&mut self.forked.keys()), numbers(&mut self.double_voters.keys()));
+        Frontier { entries: entries.collect(), forked, double_voters, wanted: Vec::new() }
     }
 
-    /// Digest of the frontier. Equal digests mean equal admitted histories: heads commit to their whole chains, and which
-    /// proof convicted an author is not part of it.
+    /// Digest of the whole state. Equal digests mean equal admitted and equal certified histories: heads commit to their whole chains, and which
+    /// proofs and whose votes said so is not part of it.
     pub fn digest(&mut self) -> Digest {
-        let logs = self.logs.iter().map(|(&key, log)| (key, log.tail.len, log.tail.head));
-        *self.digest.get_or_insert_with(|| frontier_digest(logs, self.forked.keys().copied()))
+        let digest = self.digest.unwrap_or_else(|| hash("concurrence v0 history", &self.digested()));
+        self.digest = Some(digest);
+        digest
     }
 
-    /// Checks what every method keeps: chains as long as they say, of members, none of a forked author.
+    /// Digest of the frontier as the input of views: what is admitted, whatever of it is certified.
+    pub fn cut(&self) -> Digest {
+        let logs = self.logs.iter().map(|(&key, log)| (key, log.tail.len, log.tail.head));
+        frontier_digest(logs, self.forked.keys().copied())
+    }
+
+    fn digested(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(32 + 8 * self.logs.len() + 16);
+        bytes.extend_from_slice(self.cut().as_bytes());
+        bytes.extend_from_slice(&count_u32(self.logs.len()));
+        for &log in self.logs.keys() {
+            bytes.extend_from_slice(&self.certified_len(log).to_be_bytes());
+        }
+        bytes.extend_from_slice(&count_u32(self.double_voters.len()));
+        self.double_voters.keys().for_each(|voter| bytes.extend_from_slice(voter.as_bytes()));
+        bytes.extend_from_slice(&count_u32(self.conflicts.len()));
+        for log in self.conflicts.keys() {
+            bytes.extend_from_slice(log.author.as_bytes());
+            bytes.push(log.index);
+        }
+        bytes
+    }
+
+    /// Checks what every method keeps: chains as long as they say, of members, certified heads on them, and of a forked author nothing that is
+    /// not certified.
     pub fn check_invariants(&self) {
         let mut ops = 0;
         for (key, log) in &self.logs {
             assert_eq!(log.tail.len, log.ids.len() as u64, "CRDT-2: length of {key:?}");
             assert_eq!(Some(&log.tail.head), log.ids.last(), "CRDT-2: head of {key:?}");
-            assert!(!self.forked.contains_key(&key.author), "CRDT-4: {key:?} is of a forked author");
+            let is_forked = self.forked.contains_key(&key.author);
+            assert!(!is_forked || log.tail.len <= self.certified_max(*key), "CRDT-4: {key:?} is of a forked author");
+            let head = log.certificate.as_ref().map(|c| c.head()).filter(|_| !self.conflicts.contains_key(key));
+            let is_on_chain = head.is_none_or(|head| log.id_at(head.len - 1) == Some(head.id));
+            assert!(is_on_chain, "CERT-1: the certified head of {key:?} is not on its chain");
             assert!(self.members.number(&key.author).is_some(), "CRDT-3: {key:?} is of a stranger");
             ops += log.tail.len;
         }

@@ -83,6 +83,11 @@ impl Tail {
         header.seq == self.len && header.prev == self.head
     }
 
+    /// The end of a chain of which only certified operations count: whoever signed for them has judged them, and no others may follow.
+    pub(crate) const fn certified(len: u64, head: OpId) -> Self {
+        Self { len, head, ..Self::EMPTY }
+    }
+
     /// The end after one more operation of `size` encoded bytes, which must directly follow this one.
     ///
     /// CRDT-5: the verdict depends on the operation, its own chain, the registry and constants; never on clock, arrival or peer.

@@ -18,7 +18,7 @@ mod support;
 
 use concurrence_crdt::{
     AUTHORS_MAX, CodecError, Digest, Entry, ForkProof, Frontier, Header, KeyError, LOGS_MAX, LogKey, NetworkId, Op,
-    OpError, OpId, PAYLOAD_LEN_MAX, Reader, Signature, Time,
+    OpError, OpId, PAYLOAD_LEN_MAX, Reader, Signature, Time, WANTED_MAX, Wanted,
 };
 use proptest::prelude::*;
 use support::{Chain, NETWORK, author, key, sign, sign_as};
@@ -117,10 +117,10 @@ fn case_10_first_operation_with_a_prev() {
 
 #[test]
 fn case_12_frontiers() {
-    let entry = |author, log, len| Entry { author, log, len, head: OpId::from_bytes([9; 32]) };
+    let entry = |author, log, len| Entry { author, log, len, head: OpId::from_bytes([9; 32]), certified: 0 };
     let refused = |entries: Vec<Entry>, forked: Vec<u16>| {
         let mut bytes = Vec::new();
-        Frontier { entries, forked }.encode(&mut bytes);
+        Frontier { entries, forked, ..Frontier::default() }.encode(&mut bytes);
         Frontier::read(&mut Reader::new(&bytes)).unwrap_err()
     };
     let not_canonical = CodecError::NotCanonical("frontier entry");
@@ -130,6 +130,24 @@ fn case_12_frontiers() {
     assert_eq!(refused(vec![entry(1, LOGS_MAX, 1)], vec![]), not_canonical);
     assert_eq!(refused(vec![], vec![2, 1]), CodecError::NotCanonical("order of forked authors"));
     assert_eq!(refused(vec![], vec![1, 1]), CodecError::NotCanonical("order of forked authors"));
+    assert_eq!(
+        refused(vec![Entry { certified: 2, ..entry(1, 0, 1) }], vec![]),
+        not_canonical,
+        "more is certified than there is"
+    );
+    let refused = |double_voters: Vec<u16>, wanted: Vec<(u16, u8)>| {
+        let id = OpId::from_bytes([9; 32]);
+        let wanted = wanted.into_iter().map(|(author, log)| Wanted { author, log, seq: 0, id }).collect();
+        let mut bytes = Vec::new();
+        Frontier { double_voters, wanted, ..Frontier::default() }.encode(&mut bytes);
+        Frontier::read(&mut Reader::new(&bytes)).unwrap_err()
+    };
+    assert_eq!(refused(vec![1, 1], vec![]), CodecError::NotCanonical("order of double voters"));
+    for wanted in [vec![(1, 0), (1, 0)], vec![(2, 0), (1, 0)], vec![(1, LOGS_MAX)]] {
+        assert_eq!(refused(vec![], wanted), CodecError::NotCanonical("wanted operation"));
+    }
+    let many = (0..=WANTED_MAX).map(|n| (u16::try_from(n).unwrap(), 0)).collect();
+    assert!(matches!(refused(vec![], many), CodecError::OverCap { field: "wanted operations", .. }));
     let many = concurrence_crdt::count_u32(AUTHORS_MAX * usize::from(LOGS_MAX) + 1);
     assert!(matches!(Frontier::read(&mut Reader::new(&many)), Err(CodecError::OverCap { .. })));
     let many = [&0u32.to_be_bytes()[..], &u32::MAX.to_be_bytes()].concat();
@@ -221,12 +239,26 @@ fn fork_proof() -> ForkProof {
 
 fn frontier() -> impl Strategy<Value = Frontier> {
     let logs = prop::collection::btree_map((any::<u16>(), 0..LOGS_MAX), (1..u64::MAX, any::<[u8; 32]>()), 0..20);
-    (logs, prop::collection::btree_set(any::<u16>(), 0..9)).prop_map(|(logs, forked)| Frontier {
+    let numbers = || prop::collection::btree_set(any::<u16>(), 0..9);
+    let wanted =
+        prop::collection::btree_map((any::<u16>(), 0..LOGS_MAX), (any::<u64>(), any::<[u8; 32]>()), 0..WANTED_MAX);
+    (logs, numbers(), numbers(), wanted).prop_map(|(logs, forked, double_voters, wanted)| Frontier {
         entries: logs
             .into_iter()
-            .map(|((author, log), (len, head))| Entry { author, log, len, head: OpId::from_bytes(head) })
+            .map(|((author, log), (len, head))| Entry {
+                author,
+                log,
+                len,
+                head: OpId::from_bytes(head),
+                certified: len / 2,
+            })
             .collect(),
         forked: forked.into_iter().collect(),
+        double_voters: double_voters.into_iter().collect(),
+        wanted: wanted
+            .into_iter()
+            .map(|((author, log), (seq, id))| Wanted { author, log, seq, id: OpId::from_bytes(id) })
+            .collect(),
     })
 }
 

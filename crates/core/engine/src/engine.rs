@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use concurrence_crdt::{
-    AuthorKey, ForkProof, Op, OpId, Signature, Time, VerifiedOp,
+    AuthorKey, Digest, ForkProof, Head, HeadVote, LogKey, Op, OpId, Signature, Time, VerifiedOp,
     canary::{Canary, sings},
 };
 use concurrence_oracle::{
@@ -16,6 +16,7 @@ use concurrence_protocol::{
 use crate::{
     publisher::{FeedPlan, Publisher, Stage, SubmissionParams},
     view::{Answer, View},
+    voter::Voter,
 };
 
 /// One whole node without I/O. What is simulated is what ships: `node` and `sim` drive this same type.
@@ -26,6 +27,8 @@ pub struct Engine {
     replica: Replica,
     view: View,
     publisher: Publisher,
+    voter: Voter,
+    own: Option<AuthorKey>,
     next_look_ms: u64,
     /// Why the last batch found no place in a log, if it found none.
     no_place: Option<CannotAppend>,
@@ -87,6 +90,8 @@ pub enum Signed {
     Groups(Vec<EvmSignature>),
     /// An operation's id.
     Op(Signature),
+    /// Heads, in order.
+    Heads(Vec<Signature>),
 }
 
 /// What a driver must do.
@@ -117,6 +122,8 @@ pub enum SignRequest {
     Groups(Vec<[u8; 32]>),
     /// An operation's id, by the author key.
     Op(OpId),
+    /// Digests of heads, by the author key.
+    Heads(Vec<Digest>),
 }
 
 /// What changed, for logs and metrics.
@@ -132,6 +139,12 @@ pub enum Event {
     NothingToPublish,
     /// An author is proven forked.
     Convicted(AuthorKey),
+    /// A log's greatest certified head is a new one.
+    Certified(Head),
+    /// A member is proven to have voted twice.
+    DoubleVoter(AuthorKey),
+    /// Two certified heads of a log contradict one another: more than a third of the weight is at fault. The log is frozen where they part.
+    Frozen(LogKey),
     /// Something a peer sent was refused.
     Refused(protocol::Peer, Reason),
     /// A peer was refused, or refused us.
@@ -167,6 +180,8 @@ impl Engine {
             replica: Replica::new(replica, start, now),
             view: View::new(config.registry, feeds, config.aggregation),
             publisher: Publisher::new(config.feeds, config.submission, watermark, first_tick_ms),
+            voter: Voter::new(now.mono_ms, now.wall),
+            own: config.own,
             next_look_ms: now.mono_ms,
             no_place: None,
             outbox: VecDeque::new(),
@@ -176,16 +191,28 @@ impl Engine {
     /// Takes back a proof from the own store; proofs come before operations.
     pub fn restore_proof(&mut self, proof: ForkProof, now: Time) {
         let headers = (proof.headers().0.id(), proof.headers().1.id());
-        self.view.convicted(proof.author(), headers, now);
+        self.view.forked(proof.author(), headers, now);
         self.replica.restore_proof(proof);
+    }
+
+    /// Takes back a fact from the own store; facts come after proofs, before operations, in the order that the store gives them.
+    pub fn restore_fact(&mut self, bytes: &[u8], now: Time) {
+        self.replica.restore_fact(bytes);
+        let doubles: Vec<_> = self.replica.history().double_votes().copied().collect();
+        doubles.iter().for_each(|proof| self.view.voted_twice(proof, now));
     }
 
     /// Takes back an operation from the own store, in log order.
     pub fn restore(&mut self, op: &VerifiedOp, now: Time) {
         let is_recent = now.since_ms(op.op().header().declared) <= crate::view::CELLS_KEPT_MS;
-        if self.replica.restore(op) && is_recent {
-            self.view.admitted(op, now);
+        if self.replica.restore(op) {
+            self.voter.admitted(op);
+            if is_recent {
+                self.view.admitted(op, now);
+            }
         }
+        let log = op.op().header().log;
+        self.view.certified(log, self.replica.history().certified_len(log));
     }
 
     /// Takes one input.
@@ -201,6 +228,7 @@ impl Engine {
             Input::Net(input) => self.drive_replica(now, input),
             Input::Signed(Signed::Groups(signatures)) => self.groups_signed(now, signatures),
             Input::Signed(Signed::Op(signature)) => self.op_signed(now, signature),
+            Input::Signed(Signed::Heads(signatures)) => self.heads_signed(now, signatures),
         }
         self.on_time(now);
     }
@@ -212,7 +240,7 @@ impl Engine {
 
     /// When a tick is wanted at the latest, on the monotonic clock.
     pub fn next_wake_ms(&self) -> u64 {
-        self.replica.next_wake_ms().min(self.publisher.next_tick_ms).min(self.next_look_ms)
+        self.replica.next_wake_ms().min(self.publisher.next_tick_ms).min(self.next_look_ms).min(self.voter.next_ms)
     }
 
     /// The replica, for looking at.
@@ -232,7 +260,7 @@ impl Engine {
 
     /// The network's answers as of an instant.
     pub fn answers(&mut self, as_of: Time) -> Vec<Answer> {
-        let cut = self.replica.digest();
+        let cut = self.replica.history().cut();
         self.view.answers(cut, as_of)
     }
 
@@ -268,15 +296,31 @@ impl Engine {
     fn on_event(&mut self, now: Now, event: protocol::Event) {
         match event {
             protocol::Event::Admitted(op) => {
+                self.voter.admitted(&op);
                 self.view.admitted(&op, now.wall);
                 self.emit(Output::Event(Event::Admitted(op)));
             }
             protocol::Event::Convicted(author) => {
                 if let Some(proof) = self.replica.history().proof(&author) {
                     let headers = (proof.headers().0.id(), proof.headers().1.id());
-                    self.view.convicted(author, headers, now.wall);
+                    self.view.forked(author, headers, now.wall);
                 }
+                self.recount(author);
                 self.emit(Output::Event(Event::Convicted(author)));
+            }
+            protocol::Event::Certified(head) => {
+                self.view.certified(head.log, head.len);
+                self.emit(Output::Event(Event::Certified(head)));
+            }
+            protocol::Event::DoubleVoter(voter) => {
+                if let Some(proof) = self.replica.history().double_vote(&voter) {
+                    self.view.voted_twice(proof, now.wall);
+                }
+                self.emit(Output::Event(Event::DoubleVoter(voter)));
+            }
+            protocol::Event::Frozen(log) => {
+                self.recount(log.author);
+                self.emit(Output::Event(Event::Frozen(log)));
             }
             protocol::Event::Refused { peer, reason } => self.emit(Output::Event(Event::Refused(peer, reason))),
             protocol::Event::PeerRefused { peer, refusal, .. } => {
@@ -285,6 +329,12 @@ impl Engine {
             protocol::Event::KeyInUse(author) => self.emit(Output::Halt(Halt::KeyInUse(author))),
             protocol::Event::OwnLogForked(author) => self.emit(Output::Halt(Halt::OwnLogForked(author))),
         }
+    }
+
+    /// Less of an author's logs counts than before.
+    fn recount(&mut self, author: AuthorKey) {
+        let history = self.replica.history();
+        self.view.recount(author, |log| (history.tail(log).len, history.certified_len(log)));
     }
 
     fn on_time(&mut self, now: Now) {
@@ -301,6 +351,10 @@ impl Engine {
             self.look(now.wall, &answers);
             self.publisher.keep_pace();
         }
+        if now.mono_ms >= self.voter.next_ms {
+            self.voter.schedule(now.mono_ms, now.wall);
+            self.begin_vote(now);
+        }
         if now.mono_ms >= self.publisher.next_tick_ms {
             self.publisher.ticked(now.mono_ms);
             self.begin_batch(now);
@@ -312,6 +366,24 @@ impl Engine {
         let ok = |answer: &&Answer| answer.aggregate.status == Status::Ok;
         let network_price = |feed| answers.iter().filter(ok).find(|a| a.aggregate.feed == feed)?.aggregate.price;
         self.publisher.observe(wall, network_price);
+    }
+
+    /// Tells again what is not certified yet, and has the heads signed that can be signed now. Signatures that never came are given up.
+    fn begin_vote(&mut self, now: Now) {
+        self.replica.tell_votes();
+        let heads = self.replica.heads_to_sign(self.voter.ends(now.wall));
+        if !heads.is_empty() {
+            self.emit(Output::Sign(SignRequest::Heads(heads.iter().map(Head::digest).collect())));
+            self.voter.signing = Some(heads);
+        }
+        self.drive_replica(now, protocol::Input::Tick);
+    }
+
+    fn heads_signed(&mut self, now: Now, signatures: Vec<Signature>) {
+        let (Some(heads), Some(voter)) = (self.voter.signing.take(), self.own) else { return };
+        let votes = heads.into_iter().zip(signatures).map(|(head, signature)| HeadVote { head, voter, signature });
+        self.replica.vote(votes.collect());
+        self.drive_replica(now, protocol::Input::Tick);
     }
 
     /// Begins a batch: the slot is marked as signed for before anything is signed.

@@ -6,6 +6,7 @@ mod engine;
 mod explanation;
 mod publisher;
 mod view;
+mod voter;
 
 pub use engine::{
     Engine, EngineConfig, Event, FRESH_LISTEN_MS, Halt, Input, META_WATERMARK, Output, SignRequest, Signed,
@@ -13,3 +14,4 @@ pub use engine::{
 pub use explanation::{Derived, Explanation, Fate, Statement, Underivable};
 pub use publisher::{FeedPlan, SubmissionParams};
 pub use view::{Answer, CELLS_KEPT_MS, Evidence, Finding, FindingKind, View};
+pub use voter::{VOTE_DELAY_MS, VOTE_INTERVAL_MS};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use concurrence_crdt::{AuthorKey, Digest, OpId, Time, VerifiedOp};
+use concurrence_crdt::{AuthorKey, Digest, DoubleVote, LogKey, OpId, Time, VerifiedOp};
 use concurrence_oracle::{
     Aggregate, AggregateParams, Anomaly, BatchError, Cells, Domain, Feed, KIND_PRICE_BATCH, PriceBatch, Registry, Slot,
     aggregate, outliers, result_id,
@@ -18,6 +18,10 @@ pub struct View {
     cells: Cells,
     findings: BTreeMap<(FindingKind, AuthorKey, Option<Feed>), Finding>,
     last_slots: BTreeMap<AuthorKey, Slot>,
+    /// The batches that cells were made of, as long as these are kept: of a forked author some of them stay.
+    batches: BTreeMap<LogKey, BTreeMap<u64, PriceBatch>>,
+    /// How much of each log is certified.
+    certified: BTreeMap<LogKey, u64>,
 }
 
 /// An answer with its id.
@@ -27,6 +31,10 @@ pub struct Answer {
     pub aggregate: Aggregate,
     /// Hash of cut, instant, registry and parameters.
     pub result_id: Digest,
+    /// The frontier's digest that the answer is for.
+    pub cut: Digest,
+    /// Whether all that counted is below certified heads: no fork that is proven later changes it.
+    pub is_certified: bool,
 }
 
 /// What an author was found to have done.
@@ -44,6 +52,8 @@ pub enum FindingKind {
     WrongSlot,
     /// Stated two prices for one feed in one slot.
     Conflict,
+    /// Signed two heads at one length of a log.
+    DoubleVote,
 }
 
 /// A finding: the first and last time, how often, and the newest evidence.
@@ -70,6 +80,8 @@ pub struct Finding {
 pub enum Evidence {
     /// The ids of the two headers, by ascending id.
     Fork(OpId, OpId),
+    /// The two heads, by ascending id.
+    DoubleVote(OpId, OpId),
     /// The attestation and the answer it is far from.
     Outlier(Anomaly),
     /// The operation.
@@ -99,6 +111,7 @@ impl FindingKind {
             Self::BadSignature => "bad_signature",
             Self::WrongSlot => "wrong_slot",
             Self::Conflict => "conflict",
+            Self::DoubleVote => "double_vote",
         }
     }
 }
@@ -112,6 +125,8 @@ impl View {
             cells: Cells::tracking(feeds),
             findings: BTreeMap::new(),
             last_slots: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            certified: BTreeMap::new(),
             registry,
             params,
         }
@@ -133,6 +148,7 @@ impl View {
         if self.cells.join_batch(author, &batch) > 0 {
             self.find(FindingKind::Conflict, author, None, now, Evidence::Op(id));
         }
+        self.batches.entry(header.log).or_default().insert(header.seq, batch);
     }
 
     /// A price operation's batch, if it counts: canonical, of the operation's own slot, signed by the registered signer.
@@ -152,20 +168,58 @@ impl View {
         Ok(batch)
     }
 
-    /// An author is forked: everything it stated goes.
-    pub fn convicted(&mut self, author: AuthorKey, headers: (OpId, OpId), now: Time) {
-        self.cells.remove_author(&author);
+    /// An author is proven forked.
+    pub fn forked(&mut self, author: AuthorKey, headers: (OpId, OpId), now: Time) {
         self.find(FindingKind::Fork, author, None, now, Evidence::Fork(headers.0, headers.1));
+    }
+
+    /// A member is proven to have voted twice.
+    pub fn voted_twice(&mut self, proof: &DoubleVote, now: Time) {
+        let (low, high) = proof.votes();
+        let evidence = Evidence::DoubleVote(low.head.id, high.head.id);
+        self.find(FindingKind::DoubleVote, proof.voter(), None, now, evidence);
+    }
+
+    /// So much of a log is certified.
+    pub fn certified(&mut self, log: LogKey, len: u64) {
+        self.certified.insert(log, len);
+    }
+
+    /// Less of an author's logs counts than before: what it stated beyond goes. `lens` says how many operations of a log count, and how many
+    /// are certified.
+    pub fn recount(&mut self, author: AuthorKey, lens: impl Fn(LogKey) -> (u64, u64)) {
+        self.cells.remove_author(&author);
+        let first = LogKey { author, index: 0 };
+        for (&log, batches) in self.batches.range_mut(first..=LogKey { author, index: u8::MAX }) {
+            let (len, certified) = lens(log);
+            batches.retain(|&seq, _| seq < len);
+            self.certified.insert(log, certified);
+            for batch in batches.values() {
+                self.cells.join_batch(author, batch);
+            }
+        }
     }
 
     /// The answers to all feeds as of an instant, from the present cells; `cut` is the frontier's digest.
     pub fn answers(&self, cut: Digest, as_of: Time) -> Vec<Answer> {
         let (_, epoch) = self.registry.newest();
-        let answer = |feed| Answer {
-            aggregate: aggregate(&self.cells, epoch, feed, as_of, &self.params),
-            result_id: result_id(cut, as_of, self.registry_digest, feed, &self.params),
+        let answer = |feed| {
+            let aggregate = aggregate(&self.cells, epoch, feed, as_of, &self.params);
+            let counted = aggregate.counted.iter();
+            let is_certified = counted.len() > 0 && counted.clone().all(|c| self.is_certified(c.author, c.slot));
+            let result_id = result_id(cut, as_of, self.registry_digest, feed, &self.params);
+            Answer { aggregate, result_id, cut, is_certified }
         };
         self.cells.tracked().map(answer).collect()
+    }
+
+    /// Whether what an author stated in a slot is below a certified head.
+    fn is_certified(&self, author: AuthorKey, slot: Slot) -> bool {
+        let logs = self.batches.range(LogKey { author, index: 0 }..=LogKey { author, index: u8::MAX });
+        logs.into_iter().any(|(log, batches)| {
+            let certified = self.certified.get(log).copied().unwrap_or(0);
+            batches.range(..certified).any(|(_, batch)| batch.slot() == slot)
+        })
     }
 
     /// Looks for outliers in answers.
@@ -179,7 +233,11 @@ impl View {
     /// must not make a node blind until that time has come.
     pub fn forget_old(&mut self, now: Time) {
         let newest = self.last_slots.values().max().map_or(Time::from_ms(0), |slot| slot.start());
-        self.cells.drop_below(Slot::of(Time::from_ms(now.min(newest).ms().saturating_sub(CELLS_KEPT_MS))));
+        let floor = Slot::of(Time::from_ms(now.min(newest).ms().saturating_sub(CELLS_KEPT_MS)));
+        self.cells.drop_below(floor);
+        for batches in self.batches.values_mut() {
+            batches.retain(|_, batch| batch.slot() >= floor);
+        }
     }
 
     /// All findings. Bounded: kinds x members x feeds.

@@ -107,8 +107,8 @@ fn it_is_what_a_node_answers_with_the_same_cut() {
         history.admit(op).expect("a valid chain");
         view.admitted(op, of.as_of);
     }
-    let answer = view.answers(history.digest(), of.as_of).remove(0);
-    assert_eq!((derived.cut, derived.result_id), (history.digest(), answer.result_id));
+    let answer = view.answers(history.cut(), of.as_of).remove(0);
+    assert_eq!((derived.cut, derived.result_id), (history.cut(), answer.result_id));
     assert_eq!(derived.answer, answer.aggregate);
     assert_eq!(derived.answer.price.map(|p| p.to_string()).as_deref(), Some("101"));
     // The window is a minute: the statements of 40 s and 2 s before.
@@ -171,7 +171,10 @@ fn a_forked_author_is_out_by_proof() {
     let mut history = History::new(registry().membership());
     logs.iter().flatten().for_each(|op| history.admit(op).expect("a valid chain"));
     history.convict(proof.clone());
-    assert_eq!(derived.cut, history.digest());
-    let all = Explanation { proofs: vec![proof], ..explanation(self::logs()) };
-    assert_eq!(all.derive(&registry()), Err(Underivable::Proofs));
+    assert_eq!(derived.cut, history.cut());
+    // Whoever lets it count all the same, although nothing of it is certified, speaks of another cut.
+    let all = Explanation { proofs: vec![proof.clone()], ..explanation(self::logs()) };
+    assert_ne!(all.derive(&registry()).expect("derivable").cut, history.cut());
+    let twice = Explanation { proofs: vec![proof.clone(), proof], ..explanation(logs) };
+    assert_eq!(twice.derive(&registry()), Err(Underivable::Proofs));
 }

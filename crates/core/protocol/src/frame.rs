@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use concurrence_crdt::{
-    CodecError, Digest, ForkError, ForkProof, Frontier, NetworkId, OP_LEN_MAX, OpId, Reader, Time, count_u32,
+    CERTIFICATE_LEN_MAX, CodecError, Digest, ForkError, ForkProof, Frontier, NetworkId, OP_LEN_MAX, OpId, Reader, Time,
+    count_u32,
 };
 
 /// Version of the conversation. Peers of another version refuse one another by name.
-pub const PROTOCOL_VERSION: u8 = 0;
+pub const PROTOCOL_VERSION: u8 = 1;
 
 /// Greatest frame: a full answer of operations and proofs, or the frontier of a registry of [`concurrence_crdt::AUTHORS_MAX`] authors.
 pub const FRAME_LEN_MAX: usize = 1 << 20;
@@ -15,8 +16,14 @@ pub const FRAME_LEN_MAX: usize = 1 << 20;
 /// Most bytes of operations in one answer, whatever credit was given: a thousand 300-byte operations fit with room.
 pub const DELTA_BYTES_MAX: usize = 512 * 1024;
 
-/// Most fork proofs in one answer; the rest follow in the next. About 128 x 0.5 kB.
+/// Most proofs in one answer; the rest follow in the next. 31 certificates of 21 signers are 64 kB.
 pub const DELTA_PROOFS_MAX: usize = 128;
+
+/// Most bytes of proofs in one answer: with the fullest one of operations a frame holds them with room.
+pub const DELTA_PROOF_BYTES_MAX: usize = 256 * 1024;
+
+/// Most proofs in a frame of their own: 256 votes of 207 bytes are less than the 64 KiB that gossip carries.
+pub const PROOFS_MAX: usize = 256;
 
 /// Most operations in one answer: [`DELTA_BYTES_MAX`] of the smallest operation there is.
 const DELTA_OPS_MAX: usize = DELTA_BYTES_MAX / (concurrence_crdt::HEADER_LEN_MIN + 64) + 1;
@@ -46,14 +53,16 @@ pub enum Frame {
         /// What it has.
         frontier: Frontier,
     },
-    /// The answer to a pull: proofs first, then operations in log order.
+    /// The answer to a pull: proofs first, then operations.
     Delta(Delta),
     /// One operation, as its author or a forwarder broadcasts it.
     Op(Arc<[u8]>),
-    /// One fork proof, as its finder broadcasts it.
+    /// One proof, as its finder broadcasts it.
     Proof(Vec<u8>),
     /// "Send me this operation, admitted or quarantined."
     Fetch(OpId),
+    /// Several proofs: a member's votes, as it broadcasts them.
+    Proofs(Vec<Vec<u8>>),
 }
 
 /// Who the sender is, so that strangers to the network part at once, with a reason.
@@ -82,7 +91,7 @@ pub struct Delta {
     pub digest: Digest,
     /// Whether credit ran out: pull again.
     pub more: bool,
-    /// Encoded proofs against authors that the asker did not know to be forked.
+    /// Encoded proofs that the asker did not know: of forks, of double votes, certificates; and its own open votes.
     pub proofs: Vec<Vec<u8>>,
     /// Encoded operations, each behind the asker's frontier or in conflict with it.
     pub ops: Vec<Arc<[u8]>>,
@@ -161,6 +170,10 @@ impl Frame {
                 out.push(7);
                 out.extend_from_slice(id.as_bytes());
             }
+            Self::Proofs(proofs) => {
+                out.push(8);
+                write_proofs(proofs, &mut out);
+            }
         }
         out
     }
@@ -189,6 +202,7 @@ impl Frame {
                 Self::Proof(reader.slice(reader.left())?.to_vec())
             }
             7 => Self::Fetch(OpId::from_bytes(reader.array()?)),
+            8 => Self::Proofs(read_proofs(&mut reader, PROOFS_MAX)?),
             tag => return Err(FrameError::Tag(tag)),
         };
         reader.finish()?;
@@ -196,8 +210,8 @@ impl Frame {
     }
 }
 
-/// Two signed headers with all the refs they may carry.
-const PROOF_LEN_MAX: usize = 2 * (concurrence_crdt::HEADER_LEN_MIN + concurrence_crdt::REFS_MAX * 32 + 64);
+/// The longest proof: a certificate that all members of the largest registry signed.
+const PROOF_LEN_MAX: usize = CERTIFICATE_LEN_MAX;
 
 fn over(field: &'static str, len: usize, max: usize) -> Result<(), CodecError> {
     if len > max { Err(CodecError::OverCap { field, value: len as u64, max: max as u64 }) } else { Ok(()) }
@@ -229,11 +243,7 @@ impl Delta {
         out.extend_from_slice(&self.now.ms().to_be_bytes());
         out.extend_from_slice(self.digest.as_bytes());
         out.push(u8::from(self.more));
-        out.extend_from_slice(&count_u32(self.proofs.len()));
-        for proof in &self.proofs {
-            out.extend_from_slice(&count_u32(proof.len()));
-            out.extend_from_slice(proof);
-        }
+        write_proofs(&self.proofs, out);
         out.extend_from_slice(&count_u32(self.ops.len()));
         for op in &self.ops {
             out.extend_from_slice(&count_u32(op.len()));
@@ -248,12 +258,7 @@ impl Delta {
             1 => true,
             _ => return Err(CodecError::NotCanonical("more")),
         };
-        let count = reader.count("proofs", DELTA_PROOFS_MAX)?;
-        let mut proofs = Vec::new();
-        for _ in 0..count {
-            let len = reader.count("proof length", PROOF_LEN_MAX)?;
-            proofs.push(reader.slice(len)?.to_vec());
-        }
+        let proofs = read_proofs(reader, DELTA_PROOFS_MAX)?;
         let count = reader.count("operations", DELTA_OPS_MAX)?;
         let mut ops = Vec::new();
         for _ in 0..count {
@@ -273,7 +278,25 @@ impl Refusal {
     }
 }
 
-/// Reads a whole encoded proof and verifies it.
+fn write_proofs(proofs: &[Vec<u8>], out: &mut Vec<u8>) {
+    out.extend_from_slice(&count_u32(proofs.len()));
+    for proof in proofs {
+        out.extend_from_slice(&count_u32(proof.len()));
+        out.extend_from_slice(proof);
+    }
+}
+
+fn read_proofs(reader: &mut Reader<'_>, max: usize) -> Result<Vec<Vec<u8>>, CodecError> {
+    let count = reader.count("proofs", max)?;
+    let mut proofs = Vec::new();
+    for _ in 0..count {
+        let len = reader.count("proof length", PROOF_LEN_MAX)?;
+        proofs.push(reader.slice(len)?.to_vec());
+    }
+    Ok(proofs)
+}
+
+/// Reads a whole encoded fork proof and verifies it.
 pub fn decode_proof(bytes: &[u8], network: NetworkId) -> Result<ForkProof, ForkError> {
     let mut reader = Reader::new(bytes);
     let proof = ForkProof::read(&mut reader, network)?;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use concurrence_crdt::{
-    AuthorKey, Bucket, ForkProof, Invalid, Op, OpId, Place, Reader, SignedHeader, VerifiedOp,
+    AuthorKey, Bucket, Certificate, DoubleVote, ForkProof, HeadVote, Invalid, Op, OpId, Place, Reader, SignedHeader,
+    VerifiedOp,
     canary::{Canary, sings},
 };
 
@@ -130,7 +131,7 @@ impl Replica {
 
     /// Whether another signature is checked for a peer; that it used up its budget is a fault. A budget spent on what brought nothing is
     /// no verdict on what comes now: that is ignored, and sync may bring it.
-    fn has_checks(&mut self, peer: Peer) -> bool {
+    pub(crate) fn has_checks(&mut self, peer: Peer) -> bool {
         let has_checks = self.sessions.get(&peer).is_none_or(|s| s.account.has_checks(self.now.mono_ms));
         if !has_checks {
             self.blame(peer, Fault::Checks);
@@ -138,7 +139,7 @@ impl Replica {
         has_checks
     }
 
-    fn checked_in_vain(&mut self, peer: Peer, checks: i64) {
+    pub(crate) fn checked_in_vain(&mut self, peer: Peer, checks: i64) {
         if let Some(session) = self.sessions.get_mut(&peer) {
             session.account.checks_in_vain(self.now.mono_ms, checks);
         }
@@ -242,6 +243,10 @@ impl Replica {
                 self.ahead.keep(op);
                 break;
             }
+            if self.history.certified_len(log) == op.op().header().seq + 1 {
+                // A certified head was waiting for its operation.
+                self.keep_certificate(log);
+            }
             let token = self.new_token();
             let writes = if sings(Canary::Store2) { Vec::new() } else { vec![Self::row(&op)] };
             self.emit(Output::Store(StoreRequest::Commit { token, writes, durable: false }));
@@ -254,6 +259,9 @@ impl Replica {
         }
         let tail = self.history.tail(log);
         self.ahead.drop_below(log, tail.len);
+        if self.history.astray().next().is_some() {
+            self.follow_astray();
+        }
         placed
     }
 
@@ -296,7 +304,7 @@ impl Replica {
     }
 
     /// Asks for the held operation at a position, to prove the fork with its header. False if that is being done.
-    fn look_up_conflict(&mut self, op: VerifiedOp) -> bool {
+    pub(crate) fn look_up_conflict(&mut self, op: VerifiedOp) -> bool {
         let log = op.op().header().log;
         // One look-up for each author is enough: one proof convicts.
         if self.convicting.values().any(|other| other.op().header().log.author == log.author) {
@@ -318,8 +326,30 @@ impl Replica {
         }
     }
 
-    /// A proof, alone in its frame.
+    /// Several proofs in one frame: to be spread if any was news; a single bad one is its sender's fault.
+    pub(crate) fn take_proofs(&mut self, peer: Peer, proofs: &[Vec<u8>]) -> Verdict {
+        let mut all = Verdict::Ignore;
+        for proof in proofs {
+            match self.take_proof(peer, proof) {
+                Verdict::Reject => return Verdict::Reject,
+                Verdict::Accept => all = Verdict::Accept,
+                Verdict::Ignore => {}
+            }
+        }
+        all
+    }
+
+    /// One proof; its first byte tells of what.
     pub(crate) fn take_proof(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
+        match bytes.first() {
+            Some(&HeadVote::KIND) => self.take_vote(peer, bytes),
+            Some(&Certificate::KIND) => self.take_certificate(peer, bytes),
+            Some(&DoubleVote::KIND) => self.take_double_vote(peer, bytes),
+            _ => self.take_fork_proof(peer, bytes),
+        }
+    }
+
+    fn take_fork_proof(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
         // One proof is enough: another against the same author is not worth its two signature checks.
         let accused = SignedHeader::read(&mut Reader::new(bytes), self.config.network);
         if accused.is_ok_and(|header| self.history.proof(&header.header().log.author).is_some()) {
@@ -357,6 +387,7 @@ impl Replica {
         if self.config.own == Some(author) {
             self.emit(Output::Event(Event::OwnLogForked(author)));
         }
+        self.follow_astray();
         self.history_changed();
     }
 
@@ -397,6 +428,9 @@ impl Replica {
         assert!(self.serving.len() <= sessions, "SYNC-4: answers under way");
         assert!(self.fetching.len() <= sessions, "SYNC-4: fetches under way");
         assert!(self.deferred.keys().all(|peer| self.sessions.contains_key(peer)), "SYNC-4: answers that wait");
+        self.ballots.check_invariants();
+        let logs = authors * usize::from(concurrence_crdt::LOGS_MAX);
+        assert!(self.ways.len() <= logs * concurrence_crdt::AWAITED_MAX, "SYNC-4: ways to certified heads");
         assert!(self.departed.len() <= DEPARTED_MAX, "SYNC-4: accounts of peers that left");
         self.sessions.values().for_each(|session| session.account.check_invariants(self.now.mono_ms));
     }

@@ -4,6 +4,9 @@
 //! events to whoever is interested. It never learns what the frames mean.
 
 mod account;
+mod answer;
+mod certify;
+mod descents;
 mod frame;
 mod intake;
 mod own;
@@ -13,15 +16,16 @@ mod store;
 mod waiting;
 
 pub use account::{Account, Ban, Fault};
+pub use answer::Serving;
 pub use frame::{
-    DELTA_BYTES_MAX, DELTA_PROOFS_MAX, Delta, FRAME_LEN_MAX, Frame, FrameError, Hello, PROTOCOL_VERSION, Refusal,
-    decode_proof,
+    DELTA_BYTES_MAX, DELTA_PROOF_BYTES_MAX, DELTA_PROOFS_MAX, Delta, FRAME_LEN_MAX, Frame, FrameError, Hello,
+    PROOFS_MAX, PROTOCOL_VERSION, Refusal, decode_proof,
 };
 pub use intake::Reason;
 pub use own::{OwnLog, OwnStart};
 pub use replica::{
     CLOCK_OFFSET_MAX_MS, CannotAppend, Config, Event, Input, MessageId, Now, Output, Peer, Replica, Verdict,
 };
-pub use session::{Serving, Session};
-pub use store::{StoreReply, StoreRequest, Token, Write};
+pub use session::Session;
+pub use store::{FactKey, StoreReply, StoreRequest, Token, Write};
 pub use waiting::{WAITING_BYTES_MAX, WAITING_OPS_MAX};

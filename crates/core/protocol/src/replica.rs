@@ -6,15 +6,19 @@ use std::{
 };
 
 use concurrence_crdt::{
-    AuthorKey, Digest, ForkProof, Header, History, LogKey, Membership, NetworkId, Op, OpId, Place, Time, VerifiedOp,
+    AuthorKey, Ballots, Digest, ForkProof, Head, Header, History, LogKey, Membership, NetworkId, Op, OpId, Place, Time,
+    VerifiedOp,
     canary::{Canary, sings},
 };
 
 use crate::{
     Account, Ban, Fault, Frame, Refusal, StoreReply, StoreRequest, Token,
+    answer::Serving,
+    certify::OwnVotes,
+    descents::{Way, WayKey},
     intake::Reason,
     own::{OwnLog, OwnStart},
-    session::{DEPARTED_MAX, Serving, Session},
+    session::{DEPARTED_MAX, Session},
     waiting::Waiting,
 };
 
@@ -46,6 +50,11 @@ pub struct Replica {
     pub(crate) appending: Option<(Token, VerifiedOp)>,
     /// Which operations of each forked author are quarantined.
     pub(crate) quarantined: BTreeMap<AuthorKey, BTreeSet<OpId>>,
+    /// Votes for heads that are not certified yet.
+    pub(crate) ballots: Ballots,
+    pub(crate) votes: OwnVotes,
+    /// Certified heads that the normal way does not lead to, and how far each was followed down.
+    pub(crate) ways: BTreeMap<WayKey, Way>,
     pub(crate) next_sync_ms: u64,
     pub(crate) last_synced: Option<Peer>,
     tokens: u64,
@@ -157,8 +166,14 @@ pub enum Verdict {
 pub enum Event {
     /// An operation is admitted.
     Admitted(VerifiedOp),
-    /// An author is proven forked: everything of it counts no more.
+    /// An author is proven forked: what is not certified of it counts no more.
     Convicted(AuthorKey),
+    /// A log's greatest certified head is a new one.
+    Certified(Head),
+    /// A member is proven to have voted twice.
+    DoubleVoter(AuthorKey),
+    /// Two certified heads of a log contradict one another: it is frozen where they part, and what was counted beyond goes.
+    Frozen(LogKey),
     /// Something of a peer was refused; nothing changed by it.
     Refused {
         /// Whose frame it was.
@@ -240,6 +255,9 @@ impl Replica {
             departed: BTreeMap::new(),
             appending: None,
             quarantined: BTreeMap::new(),
+            ballots: Ballots::default(),
+            votes: OwnVotes::default(),
+            ways: BTreeMap::new(),
             next_sync_ms: now.mono_ms,
             last_synced: None,
             tokens: 0,
@@ -255,8 +273,15 @@ impl Replica {
 
     /// Takes back an operation that this node's store kept, in log order. Returns whether it counts.
     pub fn restore(&mut self, op: &VerifiedOp) -> bool {
-        let before = self.history.ops();
-        self.history.admit(op).is_ok() && self.history.ops() > before
+        let (before, log) = (self.history.ops(), op.op().header().log);
+        // What the store holds of a forked author below a certified head was followed down from it.
+        let is_forked = self.history.proof(&log.author).is_some();
+        let counts = match is_forked {
+            true => self.history.admit_certified(op),
+            false => self.history.admit(op).is_ok() && self.history.ops() > before,
+        };
+        self.ballots.drop_to(log, self.history.certified_len(log));
+        counts
     }
 
     /// Takes one input. Bytes inside are a peer's: whatever they are, the answer is an output.
@@ -421,8 +446,9 @@ impl Replica {
     }
 
     /// Entries in each bounded buffer, and the bound: what gauges show.
-    pub fn buffers(&self) -> [(&'static str, usize, usize); 6] {
+    pub fn buffers(&self) -> [(&'static str, usize, usize); 8] {
         let authors = self.config.members.authors().len();
+        let logs = authors * usize::from(concurrence_crdt::LOGS_MAX);
         let waiting_max = authors * crate::WAITING_OPS_MAX;
         [
             ("ahead", self.ahead.len(), waiting_max),
@@ -431,6 +457,8 @@ impl Replica {
             ("serving", self.serving.len(), self.sessions.len()),
             ("deferred", self.deferred.len(), self.sessions.len()),
             ("departed", self.departed.len(), DEPARTED_MAX),
+            ("votes", self.ballots.len(), authors * logs * concurrence_crdt::OPEN_VOTES_MAX),
+            ("descents", self.ways.len(), logs * concurrence_crdt::AWAITED_MAX),
         ]
     }
 
@@ -476,6 +504,7 @@ impl Replica {
                 if let Some((_, op)) = self.appending.take_if(|(t, _)| *t == token) {
                     self.admit_own(op);
                 }
+                self.votes_durable(token);
             }
             StoreReply::Loaded(token, ops) => {
                 if let Some(op) = self.convicting.remove(&token) {
@@ -484,6 +513,7 @@ impl Replica {
                     self.serve_on(serving, ops);
                 }
             }
+            StoreReply::Found(token, op) if self.found_on_way(token, op.as_ref()) => {}
             StoreReply::Found(token, op) => {
                 if let (Some(peer), Some(op)) = (self.fetching.remove(&token), op) {
                     self.send(peer, &Frame::Op(op));
@@ -532,6 +562,7 @@ impl Replica {
             (Frame::Delta(delta), _) => return (Verdict::Ignore, self.delta(peer, delta)),
             (Frame::Op(bytes), _) => return judged(self.take_op(peer, bytes)),
             (Frame::Proof(bytes), _) => return judged(self.take_proof(peer, &bytes)),
+            (Frame::Proofs(proofs), _) => return judged(self.take_proofs(peer, &proofs)),
             (Frame::Fetch(id), _) => self.fetch(peer, id),
         }
         (Verdict::Ignore, false)

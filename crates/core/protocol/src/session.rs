@@ -1,15 +1,13 @@
-//! Conversations: hello, digests, pulls and their answers. Gossip only accelerates; this is what makes replicas equal.
-
-use std::{collections::VecDeque, sync::Arc};
+//! Conversations: hello, digests, and pulls. Gossip only accelerates; this is what makes replicas equal.
 
 use concurrence_crdt::{
-    AuthorKey, Digest, Frontier, LOGS_MAX, LogKey, OpId, Time,
+    AuthorKey, Digest, Frontier, Time,
     canary::{Canary, sings},
 };
 
 use crate::{
-    Account, Ban, Event, Fault, Frame, Output, Peer, Refusal, Replica, StoreRequest,
-    frame::{DELTA_BYTES_MAX, DELTA_PROOFS_MAX, Delta, Hello, PROTOCOL_VERSION},
+    Account, Ban, Event, Fault, Frame, Output, Peer, Refusal, Replica,
+    frame::{DELTA_BYTES_MAX, Delta, Hello, PROTOCOL_VERSION},
     intake::Reason,
 };
 
@@ -41,27 +39,11 @@ pub struct Session {
     /// Pulls in a row that brought nothing new.
     idle_pulls: u32,
     /// Whether an answer to its pull is being read.
-    serving: bool,
+    pub(crate) serving: bool,
     /// Whether it says that it has not heard our hello.
     wants_hello: bool,
     /// What it may cost, and how it behaved.
     pub account: Account,
-}
-
-/// An answer being put together, one stretch of a log after another.
-#[derive(Clone, Debug)]
-pub struct Serving {
-    peer: Peer,
-    stretches: VecDeque<Stretch>,
-    credit: usize,
-    delta: Delta,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Stretch {
-    log: LogKey,
-    from: u64,
-    until: u64,
 }
 
 /// Why a pull is wanted.
@@ -124,7 +106,7 @@ impl Session {
         self.greeted && self.account.banned_ms(now_ms) == 0
     }
 
-    fn heard(&mut self, wall: Time, theirs: Time, digest: Digest, ours: Digest) {
+    pub(crate) fn heard(&mut self, wall: Time, theirs: Time, digest: Digest, ours: Digest) {
         self.compared = Some(ours);
         if digest == ours {
             // Whoever agrees with us now and then is no liar to be asked rarely.
@@ -268,6 +250,7 @@ impl Replica {
             }
         }
         unanswered.into_iter().for_each(|peer| self.blame(peer, Fault::Silent));
+        self.follow_astray();
         self.pull_waiting();
         self.greet_again();
         let after = self.last_synced.map_or(0, |p| p.0.wrapping_add(1));
@@ -352,142 +335,9 @@ impl Replica {
                 session.account.asked();
             }
             let credit = u32::try_from(DELTA_BYTES_MAX).unwrap_or(u32::MAX);
-            let frontier = self.history.frontier();
+            let frontier = Frontier { wanted: self.wanted(), ..self.history.frontier() };
             self.send(peer, &Frame::Pull { now: now.wall, credit, frontier });
         }
-    }
-
-    /// Begins to answer a pull. One answer a peer at a time bounds what an asker can cost.
-    pub(crate) fn pulled(&mut self, peer: Peer, theirs: Time, credit: u32, frontier: Frontier) {
-        let (wall, ours) = (self.now.wall, self.history.digest());
-        let Some(session) = self.sessions.get_mut(&peer) else { return };
-        session.heard(wall, theirs, session.digest.unwrap_or(ours), ours);
-        if std::mem::replace(&mut session.serving, true) {
-            session.account.asked_too_soon(self.now.mono_ms);
-            self.refuse(peer, Reason::Busy);
-            return;
-        }
-        let asker = session.author;
-        let (mut stretches, behind) = self.compare(&frontier);
-        // Its own log first: an author that lost its store must hear of it before it has listened long enough to append.
-        stretches.make_contiguous().sort_by_key(|stretch| Some(stretch.log.author) != asker);
-        let convicted = self.history.forked().filter(|proof| {
-            let number = self.history.members().number(&proof.author());
-            number.is_some_and(|n| frontier.forked.binary_search(&n).is_err())
-        });
-        let proofs: Vec<_> = convicted.take(DELTA_PROOFS_MAX).map(|proof| proof.encode()).collect();
-        let more = proofs.len() == DELTA_PROOFS_MAX;
-        let delta = Delta { now: wall, digest: ours, more, proofs, ops: Vec::new() };
-        let credit = usize::try_from(credit).unwrap_or(usize::MAX).min(DELTA_BYTES_MAX);
-        self.begin_answer(Serving { peer, stretches, credit, delta });
-        if behind {
-            self.pull(peer, PullCause::Differs);
-        }
-    }
-
-    /// What the asker lacks, and whether it claims to have what we lack.
-    ///
-    /// Where its head is not on our chain the operation at its last position is sent alone: with its own it is a fork proof.
-    fn compare(&self, theirs: &Frontier) -> (VecDeque<Stretch>, bool) {
-        let members = self.history.members();
-        let mut stretches = VecDeque::new();
-        for (log, tail) in self.history.logs() {
-            let Some(number) = members.number(&log.author) else { continue };
-            if theirs.forked.binary_search(&number).is_ok() {
-                continue;
-            }
-            match theirs.entry(number, log.index) {
-                None => stretches.push_back(Stretch { log, from: 0, until: tail.len }),
-                Some(entry) if self.history.id_at(log, entry.len - 1) == Some(entry.head) => {
-                    if entry.len < tail.len {
-                        stretches.push_back(Stretch { log, from: entry.len, until: tail.len });
-                    }
-                }
-                // Shorter than ours and not on our chain. Where it is the longer one, it will find the same when we pull.
-                Some(entry) if entry.len <= tail.len => {
-                    stretches.push_back(Stretch { log, from: entry.len - 1, until: entry.len });
-                }
-                Some(_) => {}
-            }
-        }
-        let is_behind = |author: u16, log: u8, len: u64, head: OpId| {
-            let Some(author) = members.author(author).filter(|_| log < LOGS_MAX) else { return false };
-            let held = self.history.id_at(LogKey { author, index: log }, len - 1);
-            self.history.proof(&author).is_none() && held != Some(head)
-        };
-        let behind_log = theirs.entries.iter().any(|e| is_behind(e.author, e.log, e.len, e.head));
-        let unknown_fork = |&n: &u16| members.author(n).is_some_and(|author| self.history.proof(&author).is_none());
-        (stretches, behind_log || theirs.forked.iter().any(unknown_fork))
-    }
-
-    /// Begins to read an answer, now or when the asker's budget allows: it is paced, not refused (SYNC-5).
-    fn begin_answer(&mut self, serving: Serving) {
-        let (peer, now_ms) = (serving.peer, self.now.mono_ms);
-        let Some(session) = self.sessions.get_mut(&peer) else { return };
-        if !session.account.may_send(now_ms) {
-            self.deferred.insert(peer, (session.account.may_send_at_ms(now_ms), serving));
-            return;
-        }
-        if let Some(&Stretch { log, from, .. }) = serving.stretches.front() {
-            session.account.begins_answer(now_ms, log, from, serving.credit);
-        }
-        self.serve(serving);
-    }
-
-    /// Begins the answers whose time has come.
-    pub(crate) fn begin_deferred(&mut self) {
-        let now_ms = self.now.mono_ms;
-        let due: Vec<_> = self.deferred.iter().filter(|(_, (due_ms, _))| *due_ms <= now_ms).map(|(&p, _)| p).collect();
-        for peer in due {
-            if let Some((_, serving)) = self.deferred.remove(&peer) {
-                self.begin_answer(serving);
-            }
-        }
-    }
-
-    /// Reads the next stretch, or sends the answer.
-    fn serve(&mut self, mut serving: Serving) {
-        match serving.stretches.front() {
-            Some(&Stretch { log, from, until }) if serving.credit > 0 => {
-                let token = self.new_token();
-                let bytes_max = serving.credit;
-                self.serving.insert(token, serving);
-                self.emit(Output::Store(StoreRequest::Load { token, log, from, until, bytes_max }));
-            }
-            rest => {
-                serving.delta.more |= rest.is_some();
-                let peer = serving.peer;
-                if let Some(session) = self.sessions.get_mut(&peer) {
-                    session.serving = false;
-                }
-                if sings(Canary::Sync5) {
-                    self.send(peer, &Frame::Delta(serving.delta.clone()));
-                }
-                self.send(peer, &Frame::Delta(serving.delta));
-            }
-        }
-    }
-
-    /// A stretch was read: take of it what the credit allows.
-    pub(crate) fn serve_on(&mut self, mut serving: Serving, ops: Vec<Arc<[u8]>>) {
-        let Some(stretch) = serving.stretches.pop_front() else { return };
-        // Rows that cannot be read end their log in this answer; what follows could not be admitted.
-        let is_read = !ops.is_empty();
-        let mut sent = 0;
-        for op in ops {
-            if op.len() > serving.credit && !serving.delta.ops.is_empty() {
-                break;
-            }
-            serving.credit = serving.credit.saturating_sub(op.len());
-            serving.delta.ops.push(op);
-            sent += 1;
-        }
-        if is_read && stretch.from + sent < stretch.until {
-            // The credit is used up within this stretch, or before it; the asker pulls again from where it then stands.
-            serving.stretches.push_front(Stretch { from: stretch.from + sent, ..stretch });
-            serving.credit = 0;
-        }
-        self.serve(serving);
     }
 
     /// An answer to our pull: proofs before operations, so that nothing of a forked author is taken. Returns whether it was expected.
@@ -503,15 +353,16 @@ impl Replica {
         let was_asked = session.pull_until_ms.take().is_some();
         session.heard(now.wall, delta.now, delta.digest, ours);
         let author = session.author;
-        let before = (self.history.ops(), self.history.forked().count());
+        let before = self.progress();
         for proof in &delta.proofs {
             self.take_proof(peer, proof);
         }
-        self.take_ops(peer, &delta.ops);
+        let ops = self.take_wanted(peer, delta.ops);
+        self.take_ops(peer, &ops);
         if self.is_banned(peer) {
             return true;
         }
-        let progressed = before != (self.history.ops(), self.history.forked().count());
+        let progressed = before != self.progress();
         if let Some(session) = self.sessions.get_mut(&peer) {
             if progressed { session.idle_pulls = 0 } else { session.pause(now.mono_ms) }
         }
@@ -533,26 +384,16 @@ impl Replica {
         true
     }
 
+    /// What changes when an answer brought something.
+    fn progress(&self) -> (u64, usize, u64, usize, usize) {
+        let history = &self.history;
+        let (forks, doubles) = (history.forked().count(), history.double_votes().count());
+        (history.ops(), forks, history.certified_ops(), doubles, self.passed())
+    }
+
     /// Whether its answers have brought nothing for long.
     fn is_idle(&self, peer: Peer) -> bool {
         self.sessions.get(&peer).is_some_and(|s| s.idle_pulls > IDLE_PULLS_BORNE)
-    }
-
-    pub(crate) fn fetch(&mut self, peer: Peer, id: OpId) {
-        // One look-up a peer at a time bounds what an asker can cost.
-        let Some(session) = self.sessions.get_mut(&peer) else { return };
-        if self.fetching.values().any(|&asker| asker == peer) {
-            session.account.asked_too_soon(self.now.mono_ms);
-            self.refuse(peer, Reason::Busy);
-            return;
-        }
-        if !session.account.may_send(self.now.mono_ms) {
-            self.refuse(peer, Reason::Budget);
-            return;
-        }
-        let token = self.new_token();
-        self.fetching.insert(token, peer);
-        self.emit(Output::Store(StoreRequest::Find { token, id }));
     }
 }
 

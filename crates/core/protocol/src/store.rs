@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use concurrence_crdt::{AuthorKey, LogKey, OpId};
+use concurrence_crdt::{AuthorKey, Certificate, CertificateConflict, DoubleVote, HeadVote, LogKey, OpId};
 
 /// Pairs a reply with its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,18 @@ pub struct Token(pub u64);
 pub enum Write {
     /// An admitted operation, at the end of its log.
     Op {
+        /// Its log.
+        log: LogKey,
+        /// Its position.
+        seq: u64,
+        /// Its id.
+        id: OpId,
+        /// Its encoded bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// An operation of a forked author below a certified head: as [`Op`](Self::Op), but if another one stands at its position, that one and
+    /// all that follow it give way.
+    Certified {
         /// Its log.
         log: LogKey,
         /// Its position.
@@ -38,6 +50,13 @@ pub enum Write {
         /// The encoded proof.
         bytes: Arc<[u8]>,
     },
+    /// What was said of a log or by a member; replaces what was kept about the same.
+    Fact {
+        /// What it is about.
+        key: FactKey,
+        /// Its encoded bytes, whose first tells what it is.
+        bytes: Arc<[u8]>,
+    },
     /// A named value of the node itself, such as a watermark.
     Meta {
         /// Its name.
@@ -45,6 +64,39 @@ pub enum Write {
         /// Its bytes.
         value: Vec<u8>,
     },
+}
+
+/// What a fact is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FactKey {
+    /// This node's own newest vote for a log. Nobody else is sure to have it.
+    Vote(LogKey),
+    /// The certificate for the greatest certified head on a log's chain.
+    Certificate(LogKey),
+    /// That a member voted twice.
+    DoubleVote(AuthorKey),
+    /// Why a log is frozen.
+    Conflict(LogKey),
+}
+
+impl FactKey {
+    /// Bytes of an encoded key.
+    pub const LEN: usize = 34;
+
+    /// What stores keep it under: kind, author, log. Kinds ascend in the order in which facts are taken back.
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let (kind, author, index) = match self {
+            Self::Vote(log) => (HeadVote::KIND, log.author, log.index),
+            Self::Certificate(log) => (Certificate::KIND, log.author, log.index),
+            Self::DoubleVote(voter) => (DoubleVote::KIND, *voter, 0),
+            Self::Conflict(log) => (CertificateConflict::KIND, log.author, log.index),
+        };
+        let mut out = [0; Self::LEN];
+        out[0] = kind;
+        out[1..33].copy_from_slice(author.as_bytes());
+        out[33] = index;
+        out
+    }
 }
 
 /// What a driver must do with the store. A failed request ends the node: state and store would part ways.

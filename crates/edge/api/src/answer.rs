@@ -288,12 +288,7 @@ impl LiveView {
             peers: snapshot.peers.clone(),
             sources: snapshot.sources.iter().map(|source| SourceAnswer::new(source, now_ms)).collect(),
             anomalies: snapshot.anomalies.iter().take(LIVE_ANOMALIES_MAX).cloned().collect(),
-            frontier: FrontierView {
-                digest: frontier.digest.clone(),
-                logs: Vec::new(),
-                forked: frontier.forked.clone(),
-                ops: frontier.ops,
-            },
+            frontier: FrontierView { logs: Vec::new(), ..frontier.clone() },
         }
     }
 }

@@ -31,8 +31,8 @@ pub use past::{Average, Candle, Candles, Conduct, Conducts, Legs, NoPast, Past, 
 pub use problem::Problem;
 pub use server::{ApiConfig, ApiError, ApiServer, Serves};
 pub use snapshot::{
-    ANOMALIES_MAX, ATTESTATIONS_MAX, AnomalyView, AttestationView, BreakerState, BufferView, CountedOracle, Counters,
-    FeedStatus, FeedView, FrontierLog, FrontierView, HISTORY_POINTS_MAX, HistoryPoint, LeftOut, LegView, LocalView,
-    LogView, NodeView, OracleStatus, OracleView, PeerView, PriceView, Readiness, Reason, SignedGroup, Snapshot,
-    SourceView,
+    ANOMALIES_MAX, ATTESTATIONS_MAX, AnomalyView, AttestationView, BreakerState, BufferView, ConflictView,
+    CountedOracle, Counters, FeedStatus, FeedView, FrontierLog, FrontierView, HISTORY_POINTS_MAX, HistoryPoint,
+    LeftOut, LegView, LocalView, LogView, NodeView, OracleStatus, OracleView, PeerView, PriceView, Readiness, Reason,
+    SignedGroup, Snapshot, SourceView,
 };

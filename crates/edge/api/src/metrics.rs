@@ -151,6 +151,12 @@ impl Scrape {
         page.gauge("oracle_peer_score_max", "Misconduct of the worst peer, in points; 1000 is a ban.", worst.into())?;
         let forks = snapshot.frontier.forked.len() as u64;
         page.counter("oracle_forks_detected", "Authors proven to have signed two histories.", forks)?;
+        let double_voters = snapshot.frontier.double_voters.len() as u64;
+        page.counter("oracle_double_voters_detected", "Members proven to have voted for two heads.", double_voters)?;
+        let conflicts = snapshot.frontier.conflicts.len() as f64;
+        page.gauge("oracle_certificate_conflicts", "Logs frozen by contradicting certificates.", conflicts)?;
+        let certified = snapshot.frontier.logs.iter().fold(0_u64, |sum, log| sum.saturating_add(log.certified_len));
+        page.gauge("oracle_frontier_certified_ops", "Operations certified in all logs.", certified as f64)?;
         page.gauge("oracle_frontier_ops", "Operations admitted in all logs.", snapshot.frontier.ops as f64)
     }
 

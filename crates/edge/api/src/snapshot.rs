@@ -111,6 +111,11 @@ pub struct PriceView {
     pub fault_tolerance: bool,
     /// Hash of cut, instant, registry and parameters: equal ids mean equal answers on every node. Hex.
     pub result_id: String,
+    /// Digest of the frontier that the answer was computed from. Hex.
+    pub cut: String,
+    /// Whether all that counted is below certified heads: no fork that is proven later changes the answer. The newest prices become so within
+    /// half a minute.
+    pub certified: bool,
     /// When the newest counted attestation was declared; null when none counted.
     pub newest_ms: Option<u64>,
     /// What the counted oracles signed, one entry each, in the order of `oracles`.
@@ -341,14 +346,35 @@ pub struct AnomalyView {
 /// What this node holds: equal digests mean equal admitted histories.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FrontierView {
-    /// Hash over the logs and the forked authors, hex.
+    /// Hash over the logs, what of them is certified, the forked authors and the double voters, hex: what peers compare.
     pub digest: String,
+    /// Hash over the logs and the forked authors alone, hex: the cut that answers are computed from.
+    pub cut: String,
     /// One entry a log, in the digest's order.
     pub logs: Vec<FrontierLog>,
     /// Authors proven forked, hex, in order.
     pub forked: Vec<String>,
+    /// Members proven to have voted twice, hex, in order.
+    pub double_voters: Vec<String>,
+    /// Frozen logs: two certified heads contradict one another, so more than a third of the weight is at fault.
+    pub conflicts: Vec<ConflictView>,
     /// Admitted operations in all logs.
     pub ops: u64,
+}
+
+/// A frozen log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ConflictView {
+    /// Author key, hex.
+    pub author: String,
+    /// 0..=3.
+    pub log: u8,
+    /// Operations that both certified chains share: what still counts.
+    pub parted: u64,
+    /// The two certified heads, hex.
+    pub heads: [String; 2],
+    /// Members that signed both, hex.
+    pub signed_both: Vec<String>,
 }
 
 /// One log of the frontier.

@@ -31,6 +31,8 @@ pub fn example_snapshot() -> Snapshot {
         total_weight: 100 * MEMBERS,
         fault_tolerance: true,
         result_id: id(901),
+        cut: id(500),
+        certified: false,
         ..PriceView::default()
     };
     let ethereum = FeedView {
@@ -84,6 +86,8 @@ fn bitcoin() -> FeedView {
         sources: sources(),
         fault_tolerance: true,
         result_id: id(900),
+        cut: id(500),
+        certified: false,
         newest_ms: Some(EXAMPLE_MS - 1_500),
         signed: counted().map(signed).collect(),
     };
@@ -206,7 +210,15 @@ fn anomalies() -> Vec<Arc<AnomalyView>> {
 
 fn frontier() -> FrontierView {
     let log = |i| FrontierLog { author: id(i), log: 0, len: 13, head: Some(id(400 + i)), certified_len: 0 };
-    FrontierView { digest: id(800), logs: (0..FORKED).map(log).collect(), forked: vec![id(FORKED)], ops: 13 * FORKED }
+    FrontierView {
+        digest: id(800),
+        cut: id(801),
+        logs: (0..FORKED).map(log).collect(),
+        forked: vec![id(FORKED)],
+        double_voters: Vec::new(),
+        conflicts: Vec::new(),
+        ops: 13 * FORKED,
+    }
 }
 
 fn peer(i: u64) -> PeerView {

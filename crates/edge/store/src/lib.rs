@@ -39,8 +39,8 @@ pub trait Store: Send {
     ///
     /// An operation must stand at the end of its log. One that is held already changes nothing (unless its row rotted: then
     /// it is written anew); another one at a held position is a [`StoreError::Conflict`] (unless the row there rotted: then the
-    /// log is cut there and goes on with it), one past the end a [`StoreError::Gap`]. Of several proofs against one author the
-    /// first is kept. A commit without rows and with [`Durability::Immediate`] makes everything before it durable.
+    /// log is cut there and goes on with it), one past the end a [`StoreError::Gap`]. A [`Write::Certified`] one is never in conflict: the log
+    /// is cut there and goes on with it. Of several proofs against one author the first is kept, of several facts of one key the last. A commit without rows and with [`Durability::Immediate`] makes everything before it durable.
     fn commit(&mut self, writes: &[Write], durability: Durability) -> Result<(), StoreError>;
 
     /// The encoded operations of a log from position `from` to before `until`, without gaps, stopping before `bytes_max` is
@@ -55,6 +55,10 @@ pub trait Store: Send {
 
     /// All fork proofs, by author ascending. One that rotted is left out: peers have it too.
     fn proofs(&self) -> Result<Vec<Arc<[u8]>>, StoreError>;
+
+    /// All facts, by key ascending. One that rotted is left out, since peers have it too; but an own vote that rotted is an error: nobody
+    /// else is sure to have it.
+    fn facts(&self) -> Result<Vec<Arc<[u8]>>, StoreError>;
 
     /// A value the node wrote with [`Write::Meta`]. One that rotted is an error: nobody else has it.
     fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;

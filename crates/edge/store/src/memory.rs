@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use concurrence_crdt::{AuthorKey, LogKey, OpId};
-use concurrence_protocol::Write;
+use concurrence_protocol::{FactKey, Write};
 
 use crate::{Durability, Store, StoreError, StoreId, StoreStats};
 
@@ -15,6 +15,7 @@ pub struct MemoryStore {
     by_id: BTreeMap<OpId, Arc<[u8]>>,
     quarantine: BTreeMap<OpId, Arc<[u8]>>,
     proofs: BTreeMap<AuthorKey, Arc<[u8]>>,
+    facts: BTreeMap<[u8; FactKey::LEN], Arc<[u8]>>,
     meta: BTreeMap<String, Vec<u8>>,
     bytes: u64,
 }
@@ -31,6 +32,7 @@ impl MemoryStore {
             by_id: BTreeMap::new(),
             quarantine: BTreeMap::new(),
             proofs: BTreeMap::new(),
+            facts: BTreeMap::new(),
             meta: BTreeMap::new(),
             bytes: 0,
         }
@@ -38,26 +40,49 @@ impl MemoryStore {
 
     /// Refuses the whole batch if any of its operations does not fit, before anything is changed.
     fn check(&self, writes: &[Write]) -> Result<(), StoreError> {
-        let mut appended: BTreeMap<LogKey, Vec<OpId>> = BTreeMap::new();
+        let mut after: BTreeMap<LogKey, (usize, Vec<OpId>)> = BTreeMap::new();
         for write in writes {
-            let Write::Op { log, seq, id, .. } = write else { continue };
+            let (Write::Op { log, seq, id, .. } | Write::Certified { log, seq, id, .. }) = write else { continue };
             let held = self.logs.get(log).map_or(&[][..], Vec::as_slice);
-            let new = appended.entry(*log).or_default();
-            let len = (held.len() + new.len()) as u64;
-            let at = usize::try_from(*seq).unwrap_or(usize::MAX);
-            match held.get(at).map(|(id, _)| id).or_else(|| new.get(at.checked_sub(held.len())?)) {
+            // How many of the held rows would stay, and what would stand behind them.
+            let (kept, new) = after.entry(*log).or_insert((held.len(), Vec::new()));
+            let (at, len) = (usize::try_from(*seq).unwrap_or(usize::MAX), *kept + new.len());
+            let there = if at < *kept { held.get(at).map(|(id, _)| id) } else { new.get(at - *kept) };
+            match there {
                 Some(same) if same == id => {}
+                Some(_) if matches!(write, Write::Certified { .. }) => {
+                    new.truncate(at.saturating_sub(*kept));
+                    *kept = at.min(*kept);
+                    new.push(*id);
+                }
                 Some(_) => return Err(StoreError::Conflict { log: *log, seq: *seq }),
-                None if *seq == len => new.push(*id),
-                None => return Err(StoreError::Gap { log: *log, seq: *seq, len }),
+                None if at == len => new.push(*id),
+                None => return Err(StoreError::Gap { log: *log, seq: *seq, len: len as u64 }),
             }
         }
         Ok(())
     }
 
+    /// Drops what stands in a log from a position on, if that is not this operation.
+    fn cut_unless(&mut self, log: LogKey, seq: u64, id: &OpId) {
+        let Some(rows) = self.logs.get_mut(&log) else { return };
+        let at = usize::try_from(seq).unwrap_or(usize::MAX);
+        if rows.get(at).is_some_and(|(held, _)| held != id) {
+            for (id, bytes) in rows.drain(at..) {
+                self.by_id.remove(&id);
+                self.bytes -= bytes.len() as u64;
+            }
+        }
+    }
+
     /// Applies a row that [`check`](Self::check) let pass.
     fn apply(&mut self, write: &Write) {
         match write {
+            Write::Certified { log, seq, id, bytes } => {
+                self.cut_unless(*log, *seq, id);
+                self.apply(&Write::Op { log: *log, seq: *seq, id: *id, bytes: bytes.clone() });
+            }
+            Write::Fact { key, bytes } => drop(self.facts.insert(key.encode(), bytes.clone())),
             Write::Op { log, id, bytes, .. } => {
                 if self.by_id.contains_key(id) {
                     return;
@@ -117,6 +142,10 @@ impl Store for MemoryStore {
 
     fn proofs(&self) -> Result<Vec<Arc<[u8]>>, StoreError> {
         Ok(self.proofs.values().cloned().collect())
+    }
+
+    fn facts(&self) -> Result<Vec<Arc<[u8]>>, StoreError> {
+        Ok(self.facts.values().cloned().collect())
     }
 
     fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {

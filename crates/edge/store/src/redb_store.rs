@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use concurrence_crdt::{LogKey, OpId};
+use concurrence_crdt::{HeadVote, LogKey, OpId};
 use concurrence_protocol::Write;
 use redb::{
     Builder, Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
@@ -28,12 +28,14 @@ use crate::{
     Durability, Store, StoreError, StoreId, StoreStats,
     lock::{Refused, lock_existing, lock_file},
     redb_write::{Changes, Counts, Fault, Rows, corrupt, put_about},
-    row::{ABOUT, BY_ID, BYTES, ID, META, OPS, OpKey, PROOFS, QUARANTINE, Table, VERSION, op_key, position, unseal},
+    row::{
+        ABOUT, BY_ID, BYTES, FACTS, ID, META, OPS, OpKey, PROOFS, QUARANTINE, Table, VERSION, op_key, position, unseal,
+    },
     sidecar::sync_directory_of,
 };
 
 /// Version of the tables' layout; the file says which one it has.
-pub const FORMAT_VERSION: u32 = 0;
+pub const FORMAT_VERSION: u32 = 1;
 
 /// Most bytes of file pages kept in memory. A guess: the recent ends of a hundred logs, and the upper levels of the id index of
 /// millions of operations; seven nodes in one demo stay within half a gigabyte.
@@ -286,6 +288,23 @@ impl Store for RedbStore {
         })
     }
 
+    fn facts(&self) -> Result<Vec<Arc<[u8]>>, StoreError> {
+        self.read(|txn| {
+            let mut facts = Vec::new();
+            for row in txn.open_table(FACTS)?.iter()? {
+                let (key, row) = row?;
+                match self.intact(Table::Facts, key.value(), row.value()) {
+                    Some(fact) => facts.push(fact.into()),
+                    None if key.value()[0] == HeadVote::KIND => {
+                        return Err(Fault::Refused(StoreError::RottenMeta { key: "own vote".to_owned() }));
+                    }
+                    None => {}
+                }
+            }
+            Ok(facts)
+        })
+    }
+
     fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|txn| match txn.open_table(META)?.get(key)? {
             None => Ok(None),
@@ -349,6 +368,7 @@ fn start(txn: &ReadTransaction, path: &Path) -> Result<(StoreId, Counts), Fault>
     let bytes = value(BYTES)?.try_into().map_err(|_| corrupt("its count of bytes has the wrong length"))?;
     [BY_ID, PROOFS].into_iter().try_for_each(|table| txn.open_table(table).map(drop))?;
     txn.open_table(META)?;
+    txn.open_table(FACTS)?;
     let quarantined = txn.open_table(QUARANTINE)?.len()?;
     Ok((StoreId::from_bytes(id), Counts { lens: lens(txn)?, quarantined, bytes: u64::from_be_bytes(bytes) }))
 }
@@ -379,6 +399,7 @@ fn initialise(database: &Database, id: StoreId) -> Result<(), Fault> {
     let txn = database.begin_write()?;
     txn.open_table(OPS)?;
     txn.open_table(META)?;
+    txn.open_table(FACTS)?;
     [BY_ID, QUARANTINE, PROOFS].into_iter().try_for_each(|table| txn.open_table(table).map(drop))?;
     let mut about = txn.open_table(ABOUT)?;
     put_about(&mut about, VERSION, &FORMAT_VERSION.to_be_bytes())?;
@@ -426,7 +447,11 @@ fn locked(dir: &Path, refused: Refused) -> StoreError {
 /// Bytes that a row adds to what is not durable yet, its overhead aside.
 fn size(write: &Write) -> u64 {
     let len = match write {
-        Write::Op { bytes, .. } | Write::Quarantine { bytes, .. } | Write::Proof { bytes, .. } => bytes.len(),
+        Write::Op { bytes, .. }
+        | Write::Certified { bytes, .. }
+        | Write::Quarantine { bytes, .. }
+        | Write::Proof { bytes, .. }
+        | Write::Fact { bytes, .. } => bytes.len(),
         Write::Meta { value, .. } => value.len(),
     };
     len as u64

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use concurrence_crdt::{LogKey, OpId};
-use concurrence_protocol::Write;
+use concurrence_protocol::{FactKey, Write};
 use redb::{ReadableTable, Table as RedbTable, WriteTransaction};
 
 use crate::{
     StoreError,
-    row::{ABOUT, BY_ID, BYTES, CHECKSUM_LEN, META, OPS, OpKey, PROOFS, QUARANTINE, Table, op_key, seal, unseal},
+    row::{
+        ABOUT, BY_ID, BYTES, CHECKSUM_LEN, FACTS, META, OPS, OpKey, PROOFS, QUARANTINE, Table, op_key, seal, unseal,
+    },
 };
 
 /// The tables of a transaction.
@@ -19,6 +21,7 @@ pub(crate) struct Rows<'a> {
     by_id: RedbTable<'a, &'static [u8; 32], &'static [u8]>,
     quarantine: RedbTable<'a, &'static [u8; 32], &'static [u8]>,
     proofs: RedbTable<'a, &'static [u8; 32], &'static [u8]>,
+    facts: RedbTable<'a, &'static [u8; FactKey::LEN], &'static [u8]>,
     meta: RedbTable<'a, &'static str, &'static [u8]>,
     about: RedbTable<'a, &'static str, &'static [u8]>,
 }
@@ -65,6 +68,7 @@ impl<'a> Rows<'a> {
             by_id: txn.open_table(BY_ID)?,
             quarantine: txn.open_table(QUARANTINE)?,
             proofs: txn.open_table(PROOFS)?,
+            facts: txn.open_table(FACTS)?,
             meta: txn.open_table(META)?,
             about: txn.open_table(ABOUT)?,
         })
@@ -74,6 +78,18 @@ impl<'a> Rows<'a> {
     pub(crate) fn write(&mut self, write: &Write) -> Result<(), Fault> {
         match write {
             Write::Op { log, seq, id, bytes } => self.append(*log, *seq, id, bytes),
+            Write::Certified { log, seq, id, bytes } => match self.append(*log, *seq, id, bytes) {
+                Err(Fault::Refused(StoreError::Conflict { .. })) => {
+                    self.cut(*log, *seq)?;
+                    self.append(*log, *seq, id, bytes)
+                }
+                done => done,
+            },
+            Write::Fact { key, bytes } => {
+                let key = key.encode();
+                self.facts.insert(&key, seal(Table::Facts, &key, &[bytes]).as_slice())?;
+                Ok(())
+            }
             Write::Quarantine { author, id, bytes } => {
                 let held = self.quarantine.get(id.as_bytes())?;
                 let held = held.is_some_and(|row| unseal(Table::Quarantine, id.as_bytes(), row.value()).is_some());

@@ -4,6 +4,7 @@ use concurrence_crdt::{
     AuthorKey, LogKey,
     canary::{Canary, sings},
 };
+use concurrence_protocol::FactKey;
 use redb::TableDefinition;
 
 /// Admitted operations: [`op_key`] -> encoded operation.
@@ -15,6 +16,9 @@ pub(crate) const QUARANTINE: TableDefinition<'static, &'static [u8; 32], &'stati
     TableDefinition::new("quarantine");
 /// Fork proofs: author -> encoded proof.
 pub(crate) const PROOFS: TableDefinition<'static, &'static [u8; 32], &'static [u8]> = TableDefinition::new("proofs");
+/// Facts: [`FactKey`] -> encoded fact.
+pub(crate) const FACTS: TableDefinition<'static, &'static [u8; FactKey::LEN], &'static [u8]> =
+    TableDefinition::new("facts");
 /// The node's own values: name -> bytes.
 pub(crate) const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
 /// The store's own values: [`VERSION`], [`ID`], [`BYTES`].
@@ -57,6 +61,7 @@ pub(crate) enum Table {
     Proofs = 4,
     Meta = 5,
     About = 6,
+    Facts = 7,
 }
 
 /// Bytes of a row's checksum: eight let one in 2^64 rotten rows pass. Against bit rot, not against forgers: who can write the

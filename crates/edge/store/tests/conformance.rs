@@ -2,12 +2,12 @@
 
 mod fixture;
 
-use concurrence_protocol::{StoreReply, StoreRequest, Token, Write};
+use concurrence_protocol::{FactKey, StoreReply, StoreRequest, Token, Write};
 use concurrence_store::{
     Durability::{Eventual, Immediate},
     MemoryStore, RedbStore, SimulatedDisk, Store, StoreError, StoreId, StoreStats, serve, serve_all,
 };
-use fixture::{ID, author, bytes, expected, id, log, meta, op, ops, proof, quarantine, variant};
+use fixture::{ID, author, bytes, expected, fact, id, log, meta, op, ops, proof, quarantine, quarantine_of, variant};
 
 /// A store under test, and how it is closed and opened again.
 trait Subject: Sized {
@@ -86,6 +86,8 @@ conformance!(
     quarantined_operations_are_found_by_id_only,
     an_operation_leaves_quarantine_when_it_is_admitted,
     proofs_survive_and_the_first_one_stays,
+    facts_are_replaced_and_come_in_the_order_of_their_keys,
+    a_certified_operation_makes_another_give_way,
     meta_is_replaced,
     stats_count,
     positions_at_the_types_limits,
@@ -265,6 +267,46 @@ fn proofs_survive_and_the_first_one_stays(mut subject: impl Subject) {
     subject.store().commit(&[proof(1, "later"), proof(3, "three")], Immediate).unwrap();
     let mut subject = subject.reopened();
     assert_eq!(subject.store().proofs().unwrap(), [b"one"[..].into(), b"two"[..].into(), b"three"[..].into()]);
+}
+
+fn facts_are_replaced_and_come_in_the_order_of_their_keys(mut subject: impl Subject) {
+    let (log, other) = (log(1, 0), log(1, 1));
+    let rows = [
+        fact(FactKey::Conflict(log), "conflict"),
+        fact(FactKey::Certificate(other), "certificate of another log"),
+        fact(FactKey::Certificate(log), "certificate"),
+        fact(FactKey::DoubleVote(log.author), "double vote"),
+        fact(FactKey::Vote(log), "vote"),
+        fact(FactKey::Vote(log), "later vote"),
+    ];
+    subject.store().commit(&rows, Immediate).unwrap();
+    for _ in 0..2 {
+        let expected = ["later vote", "certificate", "certificate of another log", "double vote", "conflict"];
+        assert_eq!(subject.store().facts().unwrap(), expected.map(|text| text.as_bytes().into()));
+        subject = subject.reopened();
+    }
+}
+
+fn a_certified_operation_makes_another_give_way(mut subject: impl Subject) {
+    let log = log(1, 0);
+    let certified =
+        |seq, variant| Write::Certified { log, seq, id: id(log, seq, variant), bytes: bytes(log, seq, variant) };
+    subject.store().commit(&[op(log, 0), op(log, 1), op(log, 2), quarantine_of(log, 1, 1)], Immediate).unwrap();
+    subject.store().commit(&[certified(0, 0)], Eventual).unwrap();
+    assert_eq!(subject.store().logs().unwrap(), [(log, 3)], "the same one changes nothing");
+    subject.store().commit(&[certified(1, 1), certified(2, 1), certified(2, 1)], Eventual).unwrap();
+    for _ in 0..2 {
+        let store = subject.store();
+        let rows = vec![bytes(log, 0, 0), bytes(log, 1, 1), bytes(log, 2, 1)];
+        assert_eq!(store.range(log, 0, 9, usize::MAX).unwrap(), rows);
+        assert_eq!((store.op(&id(log, 1, 0)).unwrap(), store.op(&id(log, 2, 0)).unwrap()), (None, None));
+        assert_eq!((store.stats().ops, store.stats().quarantined), (3, 0));
+        assert_eq!(store.stats().bytes, rows.iter().map(|row| row.len() as u64).sum::<u64>());
+        subject = subject.reopened();
+    }
+    let gap = StoreError::Gap { log, seq: 7, len: 3 };
+    assert_eq!(subject.store().commit(&[certified(7, 0)], Eventual), Err(gap));
+    assert!(matches!(subject.store().commit(&[op(log, 1)], Eventual), Err(StoreError::Conflict { .. })));
 }
 
 fn meta_is_replaced(mut subject: impl Subject) {

@@ -163,7 +163,7 @@ fn a_database_of_another_program_or_version_is_refused() {
     txn.commit().unwrap();
     drop(database);
     let error = RedbStore::open(dir.path()).unwrap_err();
-    assert_eq!(error, StoreError::Version { path: file_in(dir.path()), found: 7, known: 0 });
+    assert_eq!(error, StoreError::Version { path: file_in(dir.path()), found: 7, known: 1 });
     assert!(error.to_string().contains("newer"), "{error}");
 }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use concurrence_crdt::{
-    AuthorKey, BUCKET_MS, Committee, Digest, Header, LogKey, Membership, NetworkId, Op, OpId, SigningKey, Time,
-    VerifiedOp,
+    AuthorKey, BUCKET_MS, Certificate, Committee, Digest, Head, HeadVote, Header, LogKey, Membership, NetworkId, Op,
+    OpId, Reader, SigningKey, Time, VerifiedOp,
 };
 
 /// The network of all tests.
@@ -94,4 +94,35 @@ pub fn sign_as(header: Header, payload: &[u8], signer: u8) -> Op {
 /// The same by the right author.
 pub fn sign(header: Header, payload: &[u8], signer: u8) -> VerifiedOp {
     sign_as(header, payload, signer).verify().unwrap()
+}
+
+/// The head that a chain has after these operations.
+pub fn head_of(ops: &[VerifiedOp]) -> Head {
+    let last = ops.last().unwrap().op();
+    let (log, len, epoch) = (last.header().log, last.header().seq + 1, last.header().epoch);
+    Head { network: NETWORK, log, len, id: last.id(), epoch }
+}
+
+/// Author `n`'s vote for a head.
+pub fn vote(head: Head, n: u8) -> HeadVote {
+    HeadVote::sign(head, &key(n))
+}
+
+/// The encoded certificate of these voters, whether or not they are enough.
+pub fn certificate_bytes(head: Head, voters: &[u8]) -> Vec<u8> {
+    let mut votes: Vec<_> = voters.iter().map(|&n| vote(head, n)).collect();
+    votes.sort_by_key(|vote| vote.voter);
+    let mut out = vec![Certificate::KIND];
+    out.extend_from_slice(&head.encode());
+    out.extend_from_slice(&u16::try_from(votes.len()).unwrap().to_be_bytes());
+    for vote in votes {
+        out.extend_from_slice(vote.voter.as_bytes());
+        out.extend_from_slice(vote.signature.as_bytes());
+    }
+    out
+}
+
+/// The same, read by a network of these members.
+pub fn certificate(head: Head, voters: &[u8], members: &Membership) -> Certificate {
+    Certificate::read(&mut Reader::new(&certificate_bytes(head, voters)), NETWORK, members).unwrap()
 }

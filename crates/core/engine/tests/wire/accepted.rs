@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use concurrence_crdt::{Digest, Entry, Frontier, Header, Op, OpId, SignedHeader, Time};
+use concurrence_crdt::{Digest, Entry, Frontier, Header, Op, OpId, SignedHeader, Time, Wanted};
 use concurrence_protocol::{Delta, Frame, Hello, PROTOCOL_VERSION, Refusal};
 
 use crate::{
-    fixtures::{DECLARED, NETWORK, fork, longest, price_op, proof, refs, registry, signed},
+    fixtures::{
+        DECLARED, NETWORK, certificate, double_vote, fork, head, longest, price_op, proof, refs, registry, signed, vote,
+    },
     json::Json,
     reasons::Form,
 };
@@ -96,10 +98,19 @@ fn signed_fields(signed: &SignedHeader) -> Json {
 
 /// A frontier with numbers at both ends.
 pub fn frontier() -> Frontier {
-    let entry = |author, log, len, head| Entry { author, log, len, head: OpId::from_bytes([head; 32]) };
-    let entries =
-        vec![entry(0, 0, 1, 1), entry(0, 3, u64::MAX, 2), entry(2, 1, 7, 0xff), entry(u16::MAX, 3, 70_000, 3)];
-    Frontier { entries, forked: vec![1, 3, u16::MAX] }
+    let entry = |author, log, (len, certified), head| {
+        let head = OpId::from_bytes([head; 32]);
+        Entry { author, log, len, head, certified }
+    };
+    let entries = vec![
+        entry(0, 0, (1, 0), 1),
+        entry(0, 3, (u64::MAX, u64::MAX), 2),
+        entry(2, 1, (7, 6), 0xff),
+        entry(u16::MAX, 3, (70_000, 1), 3),
+    ];
+    let wanted = |author, log, seq, id| Wanted { author, log, seq, id: OpId::from_bytes([id; 32]) };
+    let wanted = vec![wanted(0, 0, 0, 4), wanted(0, 0, 0, 5), wanted(0, 0, 9, 1), wanted(u16::MAX, 3, u64::MAX, 0xff)];
+    Frontier { entries, forked: vec![1, 3, u16::MAX], double_voters: vec![0, u16::MAX], wanted }
 }
 
 pub fn frontier_bytes(frontier: &Frontier) -> Vec<u8> {
@@ -115,11 +126,22 @@ pub fn frontier_fields(frontier: &Frontier) -> Json {
             ("log", Json::text(e.log)),
             ("len", Json::text(e.len)),
             ("head", Json::hex(e.head.as_bytes())),
+            ("certified", Json::text(e.certified)),
+        ])
+    };
+    let wanted = |w: &Wanted| {
+        Json::Record(vec![
+            ("author", Json::text(w.author)),
+            ("log", Json::text(w.log)),
+            ("seq", Json::text(w.seq)),
+            ("id", Json::hex(w.id.as_bytes())),
         ])
     };
     Json::Record(vec![
         ("entries", Json::list(&frontier.entries, entry)),
         ("forked", Json::list(&frontier.forked, Json::text)),
+        ("double_voters", Json::list(&frontier.double_voters, Json::text)),
+        ("wanted", Json::list(&frontier.wanted, wanted)),
     ])
 }
 
@@ -128,6 +150,9 @@ pub fn all_frames() -> Vec<(&'static str, Frame)> {
     let (fork, one) = (fork(), price_op(1, 1, |_| ()));
     let (digest, now, proof) = (Digest::from_bytes([6; 32]), DECLARED, proof(&fork).encode());
     let ops = vec![Arc::clone(one.bytes()), Arc::clone(fork.0.bytes())];
+    let certificate = certificate(head(&one), &[1, 2, 4]);
+    let votes = [1, 2].map(|n| vote(head(&one), n).encode());
+    let all_proofs = vec![proof.clone(), double_vote().encode(), certificate, votes[0].clone()];
     let hello = Hello {
         version: PROTOCOL_VERSION,
         network: NETWORK,
@@ -138,7 +163,7 @@ pub fn all_frames() -> Vec<(&'static str, Frame)> {
     };
     vec![
         ("hello", Frame::Hello(hello)),
-        ("hello of a later version: readable, and refused by name", Frame::Hello(Hello { version: 1, ..hello })),
+        ("hello of a later version: readable, and refused by name", Frame::Hello(Hello { version: 2, ..hello })),
         ("refuse: other protocol version", Frame::Refuse(Refusal::Version)),
         ("refuse: other network", Frame::Refuse(Refusal::Network)),
         ("refuse: other registry history", Frame::Refuse(Refusal::Registry)),
@@ -148,11 +173,13 @@ pub fn all_frames() -> Vec<(&'static str, Frame)> {
         ("pull of whoever has nothing", Frame::Pull { now, credit: 524_288, frontier: Frontier::default() }),
         ("pull", Frame::Pull { now, credit: u32::MAX, frontier: frontier() }),
         ("empty delta", Frame::Delta(Delta { now, digest, more: false, proofs: vec![], ops: vec![] })),
-        ("delta", Frame::Delta(Delta { now, digest, more: true, proofs: vec![proof.clone()], ops })),
+        ("delta", Frame::Delta(Delta { now, digest, more: true, proofs: all_proofs, ops })),
         ("op", Frame::Op(Arc::clone(one.bytes()))),
         ("the longest op", Frame::Op(Arc::clone(longest().bytes()))),
         ("proof", Frame::Proof(proof)),
         ("fetch", Frame::Fetch(one.id())),
+        ("proofs", Frame::Proofs(votes.to_vec())),
+        ("no proofs", Frame::Proofs(Vec::new())),
     ]
 }
 
@@ -214,6 +241,10 @@ fn frame_fields(frame: &Frame) -> Json {
         Frame::Proof(proof) => {
             fields.push(("proof", Json::hex(proof)));
             "proof"
+        }
+        Frame::Proofs(proofs) => {
+            fields.push(("proofs", Json::list(proofs, |proof| Json::hex(proof))));
+            "proofs"
         }
         Frame::Fetch(id) => {
             fields.push(("id", Json::hex(id.as_bytes())));

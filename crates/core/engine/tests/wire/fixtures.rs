@@ -1,7 +1,8 @@
 //! What the vectors are made of: a registry of public test keys, operations and batches.
 
 use concurrence_crdt::{
-    AuthorKey, Digest, ForkProof, Header, LogKey, NetworkId, Op, OpId, PAYLOAD_LEN_MAX, SigningKey, Time,
+    AuthorKey, Certificate, Digest, DoubleVote, ForkProof, Head, HeadVote, Header, LogKey, NetworkId, Op, OpId,
+    PAYLOAD_LEN_MAX, SigningKey, Time,
 };
 use concurrence_oracle::{
     Address, Attestation, BatchDraft, Domain, EvmSignature, Feed, KIND_PRICE_BATCH, Member, PriceBatch, Registry, Slot,
@@ -105,6 +106,36 @@ pub fn fork() -> (Op, Op) {
 pub fn proof((a, b): &(Op, Op)) -> ForkProof {
     let header = |op: &Op| op.signed().clone().verify().unwrap();
     ForkProof::of(&header(a), &header(b)).unwrap()
+}
+
+/// The head that a log has after an operation.
+pub fn head(op: &Op) -> Head {
+    let (log, len, epoch) = (op.header().log, op.header().seq + 1, op.header().epoch);
+    Head { network: NETWORK, log, len, id: op.id(), epoch }
+}
+
+/// Author `n`'s vote for a head.
+pub fn vote(head: Head, n: u8) -> HeadVote {
+    HeadVote::sign(head, &key(n))
+}
+
+/// The encoded certificate of these voters, by key, whether or not they are enough.
+pub fn certificate(head: Head, voters: &[u8]) -> Vec<u8> {
+    let mut votes: Vec<_> = voters.iter().map(|&n| vote(head, n)).collect();
+    votes.sort_by_key(|vote| vote.voter);
+    let count = u16::try_from(votes.len()).unwrap().to_be_bytes();
+    let mut out = [&[Certificate::KIND][..], &head.encode(), &count].concat();
+    for vote in votes {
+        out.extend([&vote.voter.as_bytes()[..], vote.signature.as_bytes()].concat());
+    }
+    out
+}
+
+/// Author 2's votes for both heads of a fork.
+pub fn double_vote() -> DoubleVote {
+    let ((one, other), members) = (fork(), registry().membership());
+    let verified = |op| vote(head(op), 2).verify(&members).unwrap();
+    DoubleVote::of(&verified(&one), &verified(&other)).unwrap()
 }
 
 /// Attestations for `count` feeds, ascending; their fields reach both ends of their ranges.

@@ -2,19 +2,24 @@
 //!
 //! The bytes are put together here a second time; that their hash is the product's is asserted.
 
-use concurrence_crdt::{Digest, History, Time, hash};
+use concurrence_crdt::{Certificate, Certified, Digest, History, LogKey, Reader, Tail, Time, hash};
 use concurrence_oracle::{AggregateParams, Feed, Registry, result_id};
 
 use crate::{
     accepted::{frontier_bytes, frontier_fields},
-    fixtures::{DECLARED, author, fork, price_op, proof, registry, signed},
+    fixtures::{DECLARED, NETWORK, author, certificate, double_vote, fork, head, price_op, proof, registry, signed},
     json::Json,
 };
 
 pub fn all() -> Vec<Json> {
     vec![
         of_history("nothing admitted", &mut History::new(registry().membership())),
-        of_history("three logs of two authors, one forked author", &mut history()),
+        of_history(
+            "three logs of two authors, one certified operation, one forked author, one double voter",
+            &mut history(),
+        ),
+        of_certified("nothing admitted", &mut History::new(registry().membership())),
+        of_certified("one certified operation, one double voter", &mut history()),
         of_registry(),
         of_result(),
     ]
@@ -50,6 +55,10 @@ fn history() -> History {
         history.admit(&op.verify().unwrap()).unwrap();
     }
     assert!(history.convict(proof(&fork())));
+    let certified = certificate(head(&price_op(1, 1, |_| ())), &[1, 2, 3]);
+    let certified = Certificate::read(&mut Reader::new(&certified), NETWORK, &registry().membership()).unwrap();
+    assert_eq!(history.certify(certified), Certified::Counted);
+    assert!(history.expose(double_vote()));
     history
 }
 
@@ -65,7 +74,7 @@ fn of_history(name: &str, history: &mut History) -> Json {
     }
     bytes.extend(u32::try_from(forked.len()).unwrap().to_be_bytes());
     forked.iter().for_each(|author| bytes.extend(author.as_bytes()));
-    let log = |(log, tail): &(concurrence_crdt::LogKey, concurrence_crdt::Tail)| {
+    let log = |(log, tail): &(LogKey, Tail)| {
         Json::Record(vec![
             ("author", Json::hex(log.author.as_bytes())),
             ("log", Json::text(log.index)),
@@ -78,7 +87,26 @@ fn of_history(name: &str, history: &mut History) -> Json {
     let frontier = history.frontier();
     let sent = vec![("bytes", Json::hex(&frontier_bytes(&frontier))), ("fields", frontier_fields(&frontier))];
     let rest = vec![("fields", Json::Record(fields)), ("frontier", Json::Record(sent))];
-    hashed("frontier_digest", name, &bytes, "concurrence v0 frontier", history.digest(), rest)
+    hashed("frontier_digest", name, &bytes, "concurrence v0 frontier", history.cut(), rest)
+}
+
+/// The whole state: the cut, and what of it is certified. No log is frozen here.
+fn of_certified(name: &str, history: &mut History) -> Json {
+    let lens: Vec<u64> = history.logs().map(|(log, _)| history.certified_len(log)).collect();
+    let double_voters: Vec<_> = history.double_votes().map(|proof| proof.voter()).collect();
+    let mut bytes = history.cut().as_bytes().to_vec();
+    bytes.extend(u32::try_from(lens.len()).unwrap().to_be_bytes());
+    lens.iter().for_each(|len| bytes.extend(len.to_be_bytes()));
+    bytes.extend(u32::try_from(double_voters.len()).unwrap().to_be_bytes());
+    double_voters.iter().for_each(|voter| bytes.extend(voter.as_bytes()));
+    bytes.extend([0; 4]);
+    let fields = Json::Record(vec![
+        ("cut", Json::hex(history.cut().as_bytes())),
+        ("certified", Json::list(&lens, Json::text)),
+        ("double_voters", Json::list(&double_voters, |a| Json::hex(a.as_bytes()))),
+        ("frozen", Json::List(Vec::new())),
+    ]);
+    hashed("history_digest", name, &bytes, "concurrence v0 history", history.digest(), vec![("fields", fields)])
 }
 
 fn of_registry() -> Json {
@@ -130,7 +158,7 @@ fn registry_fields(registry: &Registry) -> Json {
 }
 
 fn of_result() -> Json {
-    let (cut, registry, feed) = (history().digest(), registry().digest(), "BTC/USD".parse::<Feed>().unwrap());
+    let (cut, registry, feed) = (history().cut(), registry().digest(), "BTC/USD".parse::<Feed>().unwrap());
     let as_of = Time::from_ms(DECLARED.ms() + 1_000);
     let params = AggregateParams { window_ms: 60_000, max_age_ms: 30_000, sources_min: 2, width_max_ppm: 20_000 };
     let mut bytes = [&cut.as_bytes()[..], &as_of.ms().to_be_bytes(), registry.as_bytes(), feed.as_bytes()].concat();

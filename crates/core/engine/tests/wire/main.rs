@@ -11,6 +11,7 @@ mod reasons;
 mod refused;
 mod rules;
 mod signatures;
+mod votes;
 
 use json::Json;
 
@@ -23,9 +24,9 @@ fn text() -> String {
     let sections = vec![
         ("about", Json::text(ABOUT)),
         ("network_id", Json::hex(fixtures::NETWORK.as_bytes())),
-        ("accepted", Json::List([accepted::operations(), accepted::frames(), prices::payloads()].concat())),
+        ("accepted", Json::List(accepted())),
         ("hashed", Json::List(hashed::all())),
-        ("refused", Json::List([refused::operations(), refused::frames(), refused::payloads()].concat())),
+        ("refused", Json::List(refused())),
         ("refused_signers", Json::List(prices::signers())),
         ("signatures", Json::List(signatures::signatures())),
         ("small_order", signatures::small_order()),
@@ -34,6 +35,14 @@ fn text() -> String {
         ("price_operations", Json::List(rules::price_operations())),
     ];
     Json::Record(sections).render()
+}
+
+fn accepted() -> Vec<Json> {
+    [accepted::operations(), votes::all_accepted(), accepted::frames(), prices::payloads()].concat()
+}
+
+fn refused() -> Vec<Json> {
+    [refused::operations(), votes::all_refused(), refused::frames(), refused::payloads()].concat()
 }
 
 #[test]

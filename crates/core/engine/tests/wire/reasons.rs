@@ -1,12 +1,15 @@
 //! Every decoder as one function from bytes to the name of a refusal. The names are those of `docs/protocol.md`.
 
-use concurrence_crdt::{CodecError, ForkError, Frontier, Header, Invalid, KeyError, Op, OpError, Reader, SignedHeader};
+use concurrence_crdt::{
+    Certificate, CodecError, DoubleVote, ForkError, Frontier, HeadVote, Header, Invalid, KeyError, Op, OpError, Reader,
+    SignedHeader, VoteError,
+};
 use concurrence_oracle::{
     Address, AttestationError, BatchError, Domain, LegsError, LegsRecord, PriceBatch, SignatureError,
 };
 use concurrence_protocol::{Frame, FrameError, decode_proof};
 
-use crate::fixtures::NETWORK;
+use crate::fixtures::{NETWORK, registry};
 
 /// An encoded form.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +18,9 @@ pub enum Form {
     SignedHeader,
     Operation,
     ForkProof,
+    HeadVote,
+    Certificate,
+    DoubleVote,
     Frontier,
     Frame,
     PriceBatch,
@@ -29,6 +35,9 @@ impl Form {
             Self::SignedHeader => "signed_header",
             Self::Operation => "operation",
             Self::ForkProof => "fork_proof",
+            Self::HeadVote => "head_vote",
+            Self::Certificate => "certificate",
+            Self::DoubleVote => "double_vote",
             Self::Frontier => "frontier",
             Self::Frame => "frame",
             Self::PriceBatch => "price_batch",
@@ -51,6 +60,19 @@ impl Form {
             }
             Self::Operation => Op::decode(bytes, NETWORK).and_then(Op::verify).map(drop).map_err(|e| op(&e)),
             Self::ForkProof => decode_proof(bytes, NETWORK).map(drop).map_err(|e| fork(&e)),
+            Self::HeadVote => {
+                let vote = HeadVote::read(&mut reader, NETWORK).map_err(|e| of_vote(&e))?;
+                reader.finish().map_err(|e| codec(&e))?;
+                vote.verify(&registry().membership()).map(drop).map_err(|e| of_vote(&e))
+            }
+            Self::Certificate => {
+                let read = Certificate::read(&mut reader, NETWORK, &registry().membership());
+                read.map_err(|e| of_vote(&e)).and_then(|_| reader.finish().map_err(|e| codec(&e)))
+            }
+            Self::DoubleVote => {
+                let read = DoubleVote::read(&mut reader, NETWORK, &registry().membership());
+                read.map_err(|e| of_vote(&e)).and_then(|_| reader.finish().map_err(|e| codec(&e)))
+            }
             Self::Frontier => {
                 Frontier::read(&mut reader).and_then(|_| reader.finish()).map(drop).map_err(|e| codec(&e))
             }
@@ -102,6 +124,21 @@ fn fork(error: &ForkError) -> String {
         ForkError::NotOrdered => "not_ordered".to_owned(),
         ForkError::Key(error) => key(error),
     }
+}
+
+fn of_vote(error: &VoteError) -> String {
+    let name = match error {
+        VoteError::Codec(error) => return codec(error),
+        VoteError::Key(error) => return key(error),
+        VoteError::Version(_) => "version",
+        VoteError::OtherNetwork(_) => "other_network",
+        VoteError::Stranger => "stranger",
+        VoteError::UnknownEpoch(_) => "unknown_epoch",
+        VoteError::NotAMember(_) => "not_a_member",
+        VoteError::NoQuorum { .. } => "no_quorum",
+        VoteError::NoContradiction => "no_contradiction",
+    };
+    name.to_owned()
 }
 
 fn frame(error: &FrameError) -> String {

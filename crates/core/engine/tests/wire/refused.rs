@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A vector, if the decoder refuses the bytes by this very name.
-fn refused(form: Form, name: &str, bytes: &[u8], reason: &str) -> Json {
+pub fn refused(form: Form, name: &str, bytes: &[u8], reason: &str) -> Json {
     assert_eq!(form.read(bytes), Err(reason.to_owned()), "{form:?}: {name}");
     Json::Record(vec![
         ("form", Json::text(form.name())),
@@ -23,7 +23,7 @@ fn refused(form: Form, name: &str, bytes: &[u8], reason: &str) -> Json {
 }
 
 /// The form cut off in several places, and with a byte behind its end.
-fn cut_and_longer(form: Form, good: &[u8]) -> Vec<Json> {
+pub fn cut_and_longer(form: Form, good: &[u8]) -> Vec<Json> {
     let cut = |len: usize| refused(form, &format!("{len} of {} bytes", good.len()), &good[..len], "truncated");
     let mut vectors: Vec<_> = [0, 1, good.len() / 2, good.len() - 1].into_iter().map(cut).collect();
     vectors.push(refused(form, "a byte behind the end", &[good, &[0]].concat(), "trailing"));
@@ -31,7 +31,7 @@ fn cut_and_longer(form: Form, good: &[u8]) -> Vec<Json> {
 }
 
 /// Bytes with one of them changed.
-fn with(mut bytes: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
+pub fn with(mut bytes: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
     bytes[at] = byte;
     bytes
 }
@@ -113,7 +113,7 @@ pub fn frames() -> Vec<Json> {
         match good[0] {
             // What they carry reaches to the end, whatever its length.
             5 | 6 => {}
-            _ if matches!(name, "hello" | "refuse: no hello" | "digest" | "pull" | "delta" | "fetch") => {
+            _ if matches!(name, "hello" | "refuse: no hello" | "digest" | "pull" | "delta" | "fetch" | "proofs") => {
                 let cut = good.len() - 1;
                 all.push(frame(&format!("{name}, its last byte missing"), &good[..cut], "truncated"));
                 all.push(frame(&format!("{name}, a byte behind its end"), &[&good[..], &[0]].concat(), "trailing"));
@@ -125,21 +125,22 @@ pub fn frames() -> Vec<Json> {
     let (none, count) = ([0; 4], |n: usize| u32::try_from(n).unwrap().to_be_bytes());
     all.extend([
         frame("nothing at all", &[], "truncated"),
-        frame("an unknown tag", &[8], "frame_tag"),
+        frame("an unknown tag", &[9], "frame_tag"),
         frame("the greatest tag", &[255], "frame_tag"),
         frame("one byte over a frame's cap", &vec![5; FRAME_LEN_MAX + 1], "frame_length"),
         frame("an unknown refusal code", &[1, 4], "not_canonical: refusal code"),
         frame("an operation longer than any", &[&[5][..], &[0; 62_174]].concat(), "over_cap: operation length"),
-        frame("a proof longer than any", &[&[6][..], &[0; 1_467]].concat(), "over_cap: proof length"),
+        frame("a proof longer than any", &[&[6][..], &[0; 24_594]].concat(), "over_cap: proof length"),
         frame("a delta whose more is 2", &delta(&[&[2], &none, &none]), "not_canonical: more"),
         frame("a delta of 129 proofs", &delta(&[&[0], &count(DELTA_PROOFS_MAX + 1)]), "over_cap: proofs"),
         frame("a delta of 2,374 operations", &delta(&[&[0], &none, &count(2_374)]), "over_cap: operations"),
-        frame("a proof in a delta, too long", &delta(&[&[0], &count(1), &count(1_467)]), "over_cap: proof length"),
+        frame("a proof in a delta, too long", &delta(&[&[0], &count(1), &count(24_594)]), "over_cap: proof length"),
         frame(
             "an operation in a delta, too long",
             &delta(&[&[0], &none, &count(1), &count(62_174)]),
             "over_cap: operation length",
         ),
+        frame("257 proofs in a frame of their own", &[&[8][..], &count(257)].concat(), "over_cap: proofs"),
         frame("a delta that promises an operation it lacks", &delta(&[&[0], &none, &count(1)]), "truncated"),
     ]);
     all
@@ -159,6 +160,11 @@ fn frontiers() -> Vec<Json> {
         case("one log twice", "not_canonical: frontier entry", &|f| f.entries[1] = f.entries[0]),
         case("an empty log", "not_canonical: frontier entry", &|f| f.entries[0].len = 0),
         case("a fifth log", "not_canonical: frontier entry", &|f| f.entries[1].log = LOGS_MAX),
+        case("more certified than there is", "not_canonical: frontier entry", &|f| f.entries[0].certified = 2),
+        case("double voters out of order", "not_canonical: order of double voters", &|f| f.double_voters.swap(0, 1)),
+        case("an operation wanted twice", "not_canonical: wanted operation", &|f| f.wanted[1] = f.wanted[0]),
+        case("wanted operations out of order", "not_canonical: wanted operation", &|f| f.wanted.swap(0, 1)),
+        case("an operation of a fifth log wanted", "not_canonical: wanted operation", &|f| f.wanted[3].log = LOGS_MAX),
         case("forked authors out of order", "not_canonical: order of forked authors", &|f| f.forked.swap(0, 1)),
         case("a forked author twice", "not_canonical: order of forked authors", &|f| f.forked[1] = f.forked[0]),
         refused(
@@ -173,6 +179,13 @@ fn frontiers() -> Vec<Json> {
             &over(&[0; 4], AUTHORS_MAX + 1),
             "over_cap: forked authors",
         ),
+        refused(
+            Form::Frontier,
+            "more double voters than there can be",
+            &over(&[0; 8], AUTHORS_MAX + 1),
+            "over_cap: double voters",
+        ),
+        refused(Form::Frontier, "17 wanted operations", &over(&[0; 12], 17), "over_cap: wanted operations"),
     ]);
     all
 }

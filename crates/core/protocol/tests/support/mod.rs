@@ -11,8 +11,8 @@ use std::{
 
 use concurrence_crdt::{AuthorKey, Digest, Frontier, LogKey, Op, OpId, Reader, VerifiedOp};
 use concurrence_protocol::{
-    Ban, CannotAppend, Config, Event, Frame, Hello, Input, MessageId, Now, Output, OwnStart, PROTOCOL_VERSION, Peer,
-    Reason, Replica, StoreReply, StoreRequest, Token, Verdict, Write,
+    Ban, CannotAppend, Config, Event, FactKey, Frame, Hello, Input, MessageId, Now, Output, OwnStart, PROTOCOL_VERSION,
+    Peer, Reason, Replica, StoreReply, StoreRequest, Token, Verdict, Write,
 };
 use ops::{NETWORK, START, key, members};
 
@@ -44,6 +44,7 @@ pub struct Store {
     pub by_id: BTreeMap<OpId, Arc<[u8]>>,
     pub quarantine: BTreeMap<AuthorKey, BTreeSet<OpId>>,
     pub proofs: BTreeMap<AuthorKey, Arc<[u8]>>,
+    pub facts: BTreeMap<[u8; FactKey::LEN], Arc<[u8]>>,
     /// Rows that rotted: reads end before them.
     pub lost: BTreeSet<(LogKey, u64)>,
 }
@@ -57,9 +58,21 @@ impl Store {
                 rows.push(Arc::clone(&bytes));
                 assert_eq!(self.by_id.insert(id, bytes), None, "an operation is written once");
             }
-            Write::Quarantine { author, id, bytes } => {
-                assert!(self.quarantine.entry(author).or_default().insert(id), "quarantined twice");
+            Write::Certified { log, seq, id, bytes } => {
+                let rows = self.logs.entry(log).or_default();
+                let at = usize::try_from(seq).unwrap();
+                assert!(at <= rows.len(), "rows of {log:?} stand without gaps");
+                if rows.get(at) != Some(&bytes) {
+                    rows.truncate(at);
+                    rows.push(Arc::clone(&bytes));
+                }
                 self.by_id.insert(id, bytes);
+            }
+            Write::Fact { key, bytes } => drop(self.facts.insert(key.encode(), bytes)),
+            Write::Quarantine { author, id, bytes } => {
+                self.quarantine.entry(author).or_default().insert(id);
+                let held = self.by_id.insert(id, Arc::clone(&bytes));
+                assert!(held.is_none_or(|held| held == bytes), "one id, one operation");
             }
             Write::Proof { author, bytes } => {
                 assert_eq!(self.proofs.insert(author, bytes), None, "one proof an author")
