@@ -74,6 +74,8 @@ impl World {
         judge(self.check_any_order())?;
         judge(self.check_answers())?;
         judge(self.check_findings())?;
+        judge(self.check_certificates())?;
+        judge(self.check_votes())?;
         judge(self.check_restore())
     }
 
@@ -418,9 +420,13 @@ impl World {
         history.into_iter().flat_map(|h| h.logs()).map(|(log, tail)| (log, tail.len, tail.head)).collect()
     }
 
-    /// Operations of an author in an honest node's history.
-    pub fn ops_of(&self, node: usize, author: AuthorKey) -> u64 {
-        self.logs(node).into_iter().filter(|(log, _, _)| log.author == author).map(|(_, len, _)| len).sum()
+    /// Operations of an author in an honest node's history, and how many of them are certified.
+    pub fn ops_of(&self, node: usize, author: AuthorKey) -> (u64, u64) {
+        let Some(history) = self.nodes[node].engine.as_ref().map(|engine| engine.replica().history()) else {
+            return (0, 0);
+        };
+        let of_author = history.logs().filter(|(log, _)| log.author == author);
+        of_author.fold((0, 0), |(all, certified), (log, tail)| (all + tail.len, certified + history.certified_len(log)))
     }
 
     /// STORE-3: every operation that a store gives is one that was in the world, or the node's own.
@@ -467,8 +473,10 @@ fn plain(answer: &Answer) -> ReferenceAnswer {
 
 /// A frontier as lengths.
 fn brief(frontier: &Frontier) -> String {
-    let logs = frontier.entries.iter().map(|e| format!("{}/{}:{}@{:?}", e.author, e.log, e.len, e.head));
-    format!("{} forked {:?}", logs.collect::<Vec<_>>().join(" "), frontier.forked)
+    let logs =
+        frontier.entries.iter().map(|e| format!("{}/{}:{}@{:?} ({})", e.author, e.log, e.len, e.head, e.certified));
+    let (forked, double) = (&frontier.forked, &frontier.double_voters);
+    format!("{} forked {forked:?} double voters {double:?}", logs.collect::<Vec<_>>().join(" "))
 }
 
 pub(crate) fn hold(holds: bool, id: &'static str, what: impl FnOnce() -> String) -> Result<(), Violation> {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId, Reader, SignedHeader};
+use concurrence_crdt::{AuthorKey, HeadVote, LogKey, NetworkId, Op, OpId, Reader, SignedHeader};
 use concurrence_protocol::Frame;
 
 /// Operations and frames as they were on the wire, and how often each fault really happened.
@@ -16,7 +16,9 @@ pub(crate) struct Evidence {
     /// Authors against whom a proof reached an honest node: two different headers of one position, both signatures verified. What a
     /// liar heard, and told in a proof only, is in no operation here.
     pub(crate) proven: BTreeSet<AuthorKey>,
-    /// Hashes of encoded operations that were looked at already: each is verified once, not at each of its receivers.
+    /// Every head that a vote which reached an honest node named, its signature verified: by voter and log, length and id.
+    pub(crate) votes: BTreeMap<(AuthorKey, LogKey), BTreeSet<(u64, OpId)>>,
+    /// Hashes of encoded operations and votes that were looked at already: each is verified once, not at each of its receivers.
     seen: BTreeSet<[u8; 32]>,
     /// Operations of honest authors that were sent.
     pub(crate) sent: BTreeMap<(LogKey, u64), OpId>,
@@ -59,7 +61,7 @@ pub struct Traffic {
 }
 
 /// Names of the frames, by tag.
-pub const FRAME_KINDS: [&str; 8] = ["hello", "refuse", "digest", "pull", "delta", "op", "proof", "fetch"];
+pub const FRAME_KINDS: [&str; 9] = ["hello", "refuse", "digest", "pull", "delta", "op", "proof", "fetch", "proofs"];
 
 impl Evidence {
     pub(crate) fn new(nodes: usize) -> Self {
@@ -81,11 +83,21 @@ impl Evidence {
         let (ops, proofs) = match Frame::decode(bytes) {
             Ok(Frame::Op(op)) => (vec![op], Vec::new()),
             Ok(Frame::Proof(proof)) => (Vec::new(), vec![proof]),
+            Ok(Frame::Proofs(proofs)) => (Vec::new(), proofs),
             Ok(Frame::Delta(delta)) => (delta.ops, delta.proofs),
             _ => return,
         };
         ops.iter().for_each(|op| self.heard_op(op, network));
         self.proven.extend(proofs.iter().filter_map(|proof| forked_by(proof, network)));
+        proofs.iter().for_each(|proof| self.heard_vote(proof, network));
+    }
+
+    fn heard_vote(&mut self, bytes: &[u8], network: NetworkId) {
+        let Ok(vote) = HeadVote::read(&mut Reader::new(bytes), network) else { return };
+        let is_new = self.seen.insert(*blake3::hash(bytes).as_bytes());
+        if is_new && vote.voter.verify(vote.head.digest().as_bytes(), &vote.signature).is_ok() {
+            self.votes.entry((vote.voter, vote.head.log)).or_default().insert((vote.head.len, vote.head.id));
+        }
     }
 
     fn heard_op(&mut self, bytes: &Arc<[u8]>, network: NetworkId) {

@@ -6,6 +6,7 @@
 
 mod actors;
 mod carry;
+mod certified;
 mod check;
 mod clock;
 mod dice;

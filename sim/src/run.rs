@@ -70,6 +70,12 @@ const PROGRESS_MS_MAX: u64 = 120_000;
 /// Time in which every node has asked its venues again and the last batches are out, in milliseconds: two polls.
 const CLOSING_MS: u64 = 5_000;
 
+/// Time in which the slowest disk has written what it was given, in milliseconds.
+const WRITTEN_MS: u64 = 2_000;
+
+/// Longest time after the quiet until everything is certified, in milliseconds: some rounds of votes, over links that lose frames.
+const CERTIFIED_MS_MAX: u64 = 90_000;
+
 impl World {
     /// Runs a scenario to its end and checks everything. An engine's failed assertion is a broken promise like any other.
     pub fn run(config: ScenarioConfig) -> Result<Report, Failure> {
@@ -135,6 +141,11 @@ impl World {
         judge(self.check_settles(SETTLE_MS_MAX))?;
         let settle_ms = self.now_ms() - closed_ms;
         judge(self.check_quiet())?;
+        self.run_while(CERTIFIED_MS_MAX, |world| world.check_certified().is_err());
+        judge(self.check_certified())?;
+        judge(self.check_settles(SETTLE_MS_MAX))?;
+        // What was certified last is on its way to the disks.
+        self.run_until(self.now_ms() + WRITTEN_MS);
         judge(self.check_unbroken())?;
         self.check_all(judge)?;
         Ok(settle_ms)
@@ -199,9 +210,10 @@ impl World {
         for (&about, is_wanted) in
             absent.iter().map(|about| (about, false)).chain(present.iter().map(|about| (about, true)))
         {
-            let ops = self.ops_of(node, self.author(about));
-            hold((ops > 0) == is_wanted, "EXPECTED", || {
-                format!("node {node} counts {ops} operations of node {about}")
+            let (ops, certified) = self.ops_of(node, self.author(about));
+            let holds = if is_wanted { ops > 0 } else { ops == certified };
+            hold(holds, "EXPECTED", || {
+                format!("node {node} counts {ops} operations of node {about}, {certified} of them certified")
             })?;
         }
         Ok(())
@@ -261,4 +273,4 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Violation {
 }
 
 /// What engines assert by themselves. Any other panic breaks CORE-1.
-const ASSERTED: [&str; 4] = ["CRDT-2", "CRDT-3", "CRDT-4", "SYNC-4"];
+const ASSERTED: [&str; 5] = ["CRDT-2", "CRDT-3", "CRDT-4", "SYNC-4", "CERT-1"];

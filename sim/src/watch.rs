@@ -30,6 +30,8 @@ pub(crate) struct Watch {
 #[derive(Clone, Default)]
 struct Seen {
     logs: BTreeMap<LogKey, (u64, OpId)>,
+    /// Certified lengths and heads.
+    certified: BTreeMap<LogKey, (u64, OpId)>,
     forked: BTreeSet<AuthorKey>,
 }
 
@@ -127,6 +129,7 @@ impl World {
                     let admission = Admission { at_ms: self.now_ms(), node, log, seq };
                     self.evidence.admissions.iter_mut().for_each(|noted| noted.push(admission));
                 }
+                Output::Event(Event::Frozen(_)) => changed = true,
                 Output::Event(Event::Convicted(author)) => {
                     changed = true;
                     self.watch_conviction(node, *author);
@@ -191,7 +194,8 @@ impl World {
         }
     }
 
-    /// CRDT-7: within a process's life a log only grows, unless its author is forked, and a forked author stays forked.
+    /// CRDT-7: within a process's life a log only grows, unless its author is forked, and a forked author stays forked. CERT-1: what is certified
+    /// stays, forked author or not.
     fn check_growth(&mut self) {
         for node in self.honest() {
             let Some(engine) = &self.nodes[node].engine else { continue };
@@ -206,9 +210,20 @@ impl World {
                 .or_else(|| returned.map(|author| format!("node {node} took {author:?} back")));
             let logs = history.logs().map(|(log, tail)| (log, (tail.len, tail.head))).collect();
             let forked = history.forked().map(|proof| proof.author()).collect();
-            self.watch.last[node] = Seen { logs, forked };
+            let gone = before.certified.iter().find(|(log, (len, head))| {
+                history.conflict(**log).is_none() && history.id_at(**log, len - 1) != Some(*head)
+            });
+            let gone = gone.map(|(log, (len, _))| format!("node {node} no longer holds {log:?} certified up to {len}"));
+            let certified = history.logs().filter_map(|(log, _)| {
+                let len = history.certified_len(log);
+                Some((log, (len, history.id_at(log, len.checked_sub(1)?)?)))
+            });
+            self.watch.last[node] = Seen { certified: certified.collect(), logs, forked };
             if let Some(what) = broken {
                 self.watch.broken("CRDT-7", what);
+            }
+            if let Some(what) = gone {
+                self.watch.broken("CERT-1", what);
             }
         }
     }

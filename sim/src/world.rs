@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use concurrence_crdt::{AuthorKey, LogKey, NetworkId, Op, OpId, SigningKey, Time};
+use concurrence_crdt::{AuthorKey, Head, HeadVote, LogKey, NetworkId, Op, OpId, SigningKey, Time};
 use concurrence_engine::{Engine, Halt, Input, Output};
 use concurrence_oracle::{KIND_PRICE_BATCH, ObserveParams, PriceBatch, Registry};
 use concurrence_protocol::{self as protocol, Frame, Peer, StoreReply, StoreRequest};
@@ -234,6 +234,11 @@ impl World {
     ) -> Op {
         let log = LogKey { author: AuthorKey::of(key), index };
         actors::forged(key, &self.registry, (log, seq, prev), declared, actors::UNKNOWN_KIND, payload)
+    }
+
+    /// A vote signed with a node's key behind the node's back.
+    pub fn forge_vote(&self, node: usize, head: Head) -> HeadVote {
+        HeadVote::sign(head, &self.nodes[node].keys.author)
     }
 
     /// Venues give no usable answer from now on, so that nobody writes; or they do again.

@@ -12,7 +12,7 @@ use concurrence_sim::{Cut, Fault, Role, ScenarioConfig, World};
 type Scene = fn() -> World;
 
 /// All canaries: what must catch them, and where.
-const CANARIES: [(Canary, &str, Scene); 24] = [
+const CANARIES: [(Canary, &str, Scene); 28] = [
     (Canary::Crdt1, "CRDT-1", lively),
     (Canary::Crdt2, "CRDT-2", lively),
     (Canary::Crdt3, "CRDT-3", with_a_stranger),
@@ -20,6 +20,10 @@ const CANARIES: [(Canary, &str, Scene); 24] = [
     (Canary::Crdt5, "CRDT-5", with_a_flood),
     (Canary::Crdt6, "CRDT-6", with_garbage),
     (Canary::Crdt7, "CRDT-7", lively),
+    (Canary::Cert1, "CERT-1", with_a_late_fork),
+    (Canary::Cert2, "CERT-2", lively),
+    (Canary::Cert4, "CERT-4", lively),
+    (Canary::Cert5, "CERT-5", lively),
     (Canary::Sync1, "SYNC-1", lively),
     (Canary::Sync2, "SYNC-2", lively),
     (Canary::Sync3, "SYNC-3", with_a_twin),
@@ -123,6 +127,18 @@ fn with_a_fork() -> World {
     let second = world.forge(4, (0, OpId::ZERO), now, b"other");
     world.inject(1, 0, Frame::Op(first.bytes().clone()).encode());
     world.run_until(world.now_ms() + 1_000);
+    world.inject(1, 0, Frame::Op(second.bytes().clone()).encode());
+    world
+}
+
+/// A fork of a position that has been certified meanwhile.
+fn with_a_late_fork() -> World {
+    let mut world = with_a_member_down();
+    let now = Time::from_ms(world.wall_ms());
+    let first = world.forge(4, (0, OpId::ZERO), now, b"one");
+    world.inject(1, 0, Frame::Op(first.bytes().clone()).encode());
+    world.run_until(world.now_ms() + 30_000);
+    let second = world.forge(4, (0, OpId::ZERO), now, b"other");
     world.inject(1, 0, Frame::Op(second.bytes().clone()).encode());
     world
 }

@@ -2,7 +2,7 @@
 
 use concurrence_oracle::Registry;
 
-use super::{Actor, Equivocator, attacks, claims, conduct, forgers, forkers};
+use super::{Actor, Equivocator, attacks, claims, conduct, forgers, forkers, voters};
 use crate::node::Keys;
 
 /// All actors (B) and attacks (A). What each does and what answers it is listed in `docs/invariants.md`, with the numbers of those
@@ -37,6 +37,8 @@ pub enum ActorKind {
     SybilJoiner,
     /// B14: one of several that tell two halves two stories, and stand by one another's.
     Islander,
+    /// B15: votes for two heads of one length.
+    DoubleVoter,
     /// B16: accuses honest authors of forks.
     ProofForger,
     /// B17: other contents under the ids of true operations.
@@ -71,7 +73,7 @@ pub enum ActorKind {
 
 impl ActorKind {
     /// Every actor and every attack.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Equivocator,
         Self::LateForker,
         Self::Withholder,
@@ -86,6 +88,7 @@ impl ActorKind {
         Self::Corrupter,
         Self::SybilJoiner,
         Self::Islander,
+        Self::DoubleVoter,
         Self::ProofForger,
         Self::IdCollider,
         Self::Overflower,
@@ -120,6 +123,7 @@ impl ActorKind {
             Self::Corrupter => "b12-corrupter",
             Self::SybilJoiner => "b13-sybil-joiner",
             Self::Islander => "b14-colluding-islands",
+            Self::DoubleVoter => "b15-double-voter",
             Self::ProofForger => "b16-forged-proof",
             Self::IdCollider => "b17-id-collider",
             Self::Overflower => "b18-overflower",
@@ -160,6 +164,7 @@ impl ActorKind {
             Self::Corrupter => Box::new(forgers::Corrupter::default()),
             Self::SybilJoiner => Box::new(forgers::SybilJoiner::default()),
             Self::Islander => Box::new(forkers::Islander::new(keys, registry)),
+            Self::DoubleVoter => Box::new(voters::DoubleVoter::default()),
             Self::ProofForger => Box::new(forgers::ProofForger::default()),
             Self::IdCollider => Box::new(forgers::IdCollider::default()),
             Self::Overflower => Box::new(claims::Overflower::default()),

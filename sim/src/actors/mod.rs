@@ -12,6 +12,7 @@ mod equivocator;
 mod forgers;
 mod forkers;
 mod kinds;
+mod voters;
 
 use std::collections::BTreeSet;
 
