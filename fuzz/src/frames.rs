@@ -1,9 +1,9 @@
 //! Frames as bytes: what decodes is what would be encoded, within every cap; what is inside is judged by its own target.
 
-use concurrence_crdt::{AUTHORS_MAX, Frontier, LOGS_MAX, OP_LEN_MAX, Reader};
-use concurrence_protocol::{DELTA_PROOFS_MAX, Delta, FRAME_LEN_MAX, Frame};
+use concurrence_crdt::{AUTHORS_MAX, Frontier, LOGS_MAX, OP_LEN_MAX, Reader, WANTED_MAX};
+use concurrence_protocol::{DELTA_PROOFS_MAX, Delta, FRAME_LEN_MAX, Frame, PROOFS_MAX};
 
-use crate::{Verdict, fork_proofs, operations};
+use crate::{Verdict, operations, votes};
 
 /// Operations and proofs of one delta that are looked into: the rest are like them, and each costs a signature.
 const INSIDE_MAX: usize = 4;
@@ -26,8 +26,10 @@ pub fn check(bytes: &[u8]) -> Verdict {
             assert!(op.len() <= OP_LEN_MAX);
             operations::check(op);
         }
-        Frame::Proof(proof) => {
-            fork_proofs::check(proof);
+        Frame::Proof(proof) => votes::check_proof(proof),
+        Frame::Proofs(proofs) => {
+            assert!(proofs.len() <= PROOFS_MAX);
+            proofs.iter().take(INSIDE_MAX).for_each(|proof| votes::check_proof(proof));
         }
         Frame::Hello(_) | Frame::Refuse(_) | Frame::Digest { .. } | Frame::Fetch(_) => {}
     }
@@ -38,10 +40,11 @@ pub fn check(bytes: &[u8]) -> Verdict {
 fn check_frontier(frontier: &Frontier) {
     assert!(frontier.entries.len() <= AUTHORS_MAX * usize::from(LOGS_MAX) && frontier.forked.len() <= AUTHORS_MAX);
     for entry in &frontier.entries {
-        assert!(entry.len > 0 && entry.log < LOGS_MAX);
+        assert!(entry.len > 0 && entry.log < LOGS_MAX && entry.certified <= entry.len);
         assert_eq!(frontier.entry(entry.author, entry.log), Some(entry));
     }
-    assert!(frontier.forked.is_sorted_by(|a, b| a < b));
+    assert!(frontier.forked.is_sorted_by(|a, b| a < b) && frontier.double_voters.is_sorted_by(|a, b| a < b));
+    assert!(frontier.wanted.is_sorted_by(|a, b| a < b) && frontier.wanted.len() <= WANTED_MAX);
     let mut encoded = Vec::new();
     frontier.encode(&mut encoded);
     assert_eq!(Frontier::read(&mut Reader::new(&encoded)).as_ref(), Ok(frontier));
@@ -51,7 +54,7 @@ fn check_delta(delta: &Delta) {
     assert!(delta.proofs.len() <= DELTA_PROOFS_MAX);
     assert!(delta.ops.iter().all(|op| op.len() <= OP_LEN_MAX));
     for proof in delta.proofs.iter().take(INSIDE_MAX) {
-        fork_proofs::check(proof);
+        votes::check_proof(proof);
     }
     for op in delta.ops.iter().take(INSIDE_MAX) {
         operations::check(op);

@@ -17,6 +17,7 @@ pub mod sync_session;
 pub mod venue_answers;
 pub mod venue_streams;
 mod verdict;
+mod votes;
 mod wire;
 
 pub use verdict::Verdict;

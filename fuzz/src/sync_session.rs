@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use concurrence_crdt::{Digest, Entry, ForkProof, Frontier, Op, OpId, Time};
+use concurrence_crdt::{Digest, Entry, ForkProof, Frontier, Op, OpId, Time, Wanted};
 use concurrence_protocol::{DELTA_BYTES_MAX, Delta, Frame, Hello, Input, Now, PROTOCOL_VERSION, Peer, Refusal};
 
 use crate::{
@@ -254,9 +254,20 @@ impl World {
                 frontier
             }
             _ => {
-                let entry =
-                    |author| Entry { author, log: b % 4, len: 1 + u64::from(b), head: OpId::from_bytes([b; 32]) };
-                Frontier { entries: (0..6).map(entry).collect(), forked: vec![0, u16::from(b) + 1] }
+                let entry = |author| Entry {
+                    author,
+                    log: b % 4,
+                    len: 1 + u64::from(b),
+                    head: OpId::from_bytes([b; 32]),
+                    certified: u64::from(b) / 2,
+                };
+                let wanted = |author| Wanted { author, log: b % 4, seq: u64::from(b), id: OpId::from_bytes([b; 32]) };
+                Frontier {
+                    entries: (0..6).map(entry).collect(),
+                    forked: vec![0, u16::from(b) + 1],
+                    double_voters: vec![u16::from(b % 5)],
+                    wanted: (0..4).map(wanted).collect(),
+                }
             }
         }
     }

@@ -60,6 +60,9 @@ impl Node {
         for proof in store.proofs().expect("memory does not fail") {
             replica.restore_proof(decode_proof(&proof, NETWORK).expect("what was stored was a proof"));
         }
+        for fact in store.facts().expect("memory does not fail") {
+            replica.restore_fact(&fact);
+        }
         for (log, len) in store.logs().expect("memory does not fail") {
             for bytes in store.range(log, 0, len, usize::MAX).expect("memory does not fail") {
                 let op = Op::decode(&bytes, NETWORK).expect("what was stored was an operation");

@@ -1,6 +1,9 @@
 //! Seeds of the decoders: one of each form, and one for each way to be refused.
 
-use concurrence_crdt::{Digest, ForkProof, Frontier, NetworkId, Op, OpId, REFS_MAX, Signature, SignedHeader, Time};
+use concurrence_crdt::{
+    Ballots, Counted, Digest, DoubleVote, ForkProof, Frontier, Head, HeadVote, NetworkId, Op, OpId, REFS_MAX,
+    Signature, SignedHeader, Time,
+};
 use concurrence_oracle::{
     Attestation, BatchDraft, Domain, Feed, FeedLegs, LegRecord, LegsRecord, Price, PriceBatch, Slot, SourceId, Verdict,
     sign,
@@ -10,7 +13,7 @@ use k256::ecdsa::SigningKey;
 
 use super::Seed;
 use crate::{
-    material::{Chain, NETWORK, REGISTRY, START, key, verified},
+    material::{Chain, NETWORK, REGISTRY, START, key, members, verified},
     price_batches::{EPOCH, signing_key},
 };
 
@@ -42,7 +45,8 @@ fn frames() -> Vec<Seed> {
     let refuse = Frame::Refuse(Refusal::NoHello).encode();
     let fetch = Frame::Fetch(OpId::from_bytes([6; 32])).encode();
     let pull = Frame::Pull { now, credit: 1 << 19, frontier }.encode();
-    let proofs = vec![fork().encode()];
+    let proofs = vec![fork().encode(), vote(1).encode(), double_vote().encode(), certificate()];
+    let told = Frame::Proofs(vec![vote(1).encode(), vote(2).encode()]).encode();
     let delta = Frame::Delta(Delta { now, digest, more: true, proofs, ops: ops.clone() }).encode();
     let empty = Frame::Delta(Delta { now, digest, more: false, proofs: Vec::new(), ops: Vec::new() }).encode();
     let count = |bytes: &[u8], at: usize, to: u32| changed(bytes, |b| b[at..at + 4].copy_from_slice(&to.to_be_bytes()));
@@ -60,7 +64,11 @@ fn frames() -> Vec<Seed> {
         seed("accepted-op", Frame::Op(ops[0].clone()).encode()),
         seed("accepted-proof", Frame::Proof(fork().encode()).encode()),
         seed("accepted-fetch", fetch.clone()),
-        seed("refused-tag", vec![8, 0, 0]),
+        seed("accepted-proofs", told.clone()),
+        seed("accepted-proof-certificate", Frame::Proof(certificate()).encode()),
+        seed("refused-truncated-proofs", cut(&told, 1)),
+        seed("refused-over-cap-proofs-of-their-own", count(&told, 1, 257)),
+        seed("refused-tag", vec![9, 0, 0]),
         seed("refused-truncated-nothing", Vec::new()),
         seed("refused-truncated-hello", cut(&hello, 1)),
         seed("refused-truncated-delta", cut(&delta, 1)),
@@ -77,8 +85,8 @@ fn frames() -> Vec<Seed> {
         seed(
             "refused-not-canonical-forked-twice",
             changed(&pull, |b| {
-                let last = b.len() - 1;
-                b[last] = 2;
+                let forked = entries + 4 + 3 * concurrence_crdt::ENTRY_LEN + 4;
+                b[forked + 3] = 2;
             }),
         ),
     ]
@@ -86,8 +94,46 @@ fn frames() -> Vec<Seed> {
 
 /// Two logs and two forked authors.
 fn frontier() -> Frontier {
-    let entry = |author, log, len| concurrence_crdt::Entry { author, log, len, head: OpId::from_bytes([log; 32]) };
-    Frontier { entries: vec![entry(0, 0, 1), entry(0, 3, u64::MAX), entry(1, 1, 9)], forked: vec![2, 3] }
+    let entry = |author, log, len| concurrence_crdt::Entry {
+        author,
+        log,
+        len,
+        head: OpId::from_bytes([log; 32]),
+        certified: len / 2,
+    };
+    let wanted = concurrence_crdt::Wanted { author: 1, log: 1, seq: 9, id: OpId::from_bytes([4; 32]) };
+    Frontier {
+        entries: vec![entry(0, 0, 1), entry(0, 3, u64::MAX), entry(1, 1, 9)],
+        forked: vec![2, 3],
+        double_voters: vec![0],
+        wanted: vec![wanted],
+    }
+}
+
+/// The head of a log of one operation.
+fn head() -> Head {
+    let op = Chain::new(1, 0).op(b"op");
+    Head { network: NETWORK, log: op.header().log, len: 1, id: op.id(), epoch: 0 }
+}
+
+fn vote(voter: u8) -> HeadVote {
+    HeadVote::sign(head(), key(voter))
+}
+
+fn double_vote() -> DoubleVote {
+    let verified = |vote: HeadVote| vote.verify(&members()).expect("a member's vote");
+    let other = HeadVote::sign(Head { id: OpId::from_bytes([7; 32]), ..head() }, key(1));
+    DoubleVote::of(&verified(vote(1)), &verified(other)).expect("two heads at one length")
+}
+
+/// The certificate that all members sign.
+fn certificate() -> Vec<u8> {
+    let mut ballots = Ballots::default();
+    let votes = (1..=4).map(|voter| vote(voter).verify(&members()).expect("a member's vote"));
+    let counted = votes.map(|vote| ballots.count(&vote, &members()).0);
+    let certified =
+        counted.filter_map(|c| if let Counted::Certified(certificate) = c { Some(certificate) } else { None });
+    certified.last().expect("four of four are enough").encode()
 }
 
 fn fork() -> ForkProof {
