@@ -141,6 +141,9 @@ impl World {
         judge(self.check_settles(SETTLE_MS_MAX))?;
         let settle_ms = self.now_ms() - closed_ms;
         judge(self.check_quiet())?;
+        // Before the wait for certificates, after which every price is too old to count.
+        judge(self.check_model())?;
+        judge(self.check_answers())?;
         self.run_while(CERTIFIED_MS_MAX, |world| world.check_certified().is_err());
         judge(self.check_certified())?;
         judge(self.check_settles(SETTLE_MS_MAX))?;

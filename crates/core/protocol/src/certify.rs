@@ -131,28 +131,42 @@ impl Replica {
         }
     }
 
-    /// A vote from a peer.
-    pub(crate) fn take_vote(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
-        let vote = match read_vote(bytes, self.config.network, &self.config.members) {
-            Ok(vote) => vote,
-            Err(_) => return self.refuse(peer, Reason::Proof),
-        };
-        if self.ballots.contains(&vote) || (self.is_overtaken(&vote) && self.contradicted(&vote).is_none()) {
-            return self.refuse(peer, Reason::Duplicate);
+    /// Votes from a peer, those of one frame together: a single bad one is its sender's fault, and all that were with it are refused.
+    pub(crate) fn take_votes<'a>(&mut self, peer: Peer, encoded: impl IntoIterator<Item = &'a [u8]>) -> Verdict {
+        let mut fresh = Vec::new();
+        for bytes in encoded {
+            match read_vote(bytes, self.config.network, &self.config.members) {
+                Err(_) => return self.refuse(peer, Reason::Proof),
+                Ok(vote) if self.is_known(&vote) => _ = self.refuse(peer, Reason::Duplicate),
+                Ok(vote) => fresh.push(vote),
+            }
+        }
+        if fresh.is_empty() {
+            return Verdict::Ignore;
         }
         if !self.has_checks(peer) {
             return self.refuse(peer, Reason::Budget);
         }
-        let Ok(vote) = vote.verify(&self.config.members) else {
-            self.checked_in_vain(peer, 1);
+        let checks = i64::try_from(fresh.len()).unwrap_or(i64::MAX);
+        let Ok(votes) = HeadVote::verify_all(fresh, &self.config.members) else {
+            self.checked_in_vain(peer, checks);
             return self.refuse(peer, Reason::Signature);
         };
-        self.recall(vote.vote());
-        if self.count_vote(&vote) {
-            return Verdict::Accept;
+        let mut verdict = Verdict::Ignore;
+        for vote in votes {
+            self.recall(vote.vote());
+            if self.count_vote(&vote) {
+                verdict = Verdict::Accept;
+            } else {
+                self.checked_in_vain(peer, 1);
+            }
         }
-        self.checked_in_vain(peer, 1);
-        Verdict::Ignore
+        verdict
+    }
+
+    /// A vote that would change nothing.
+    fn is_known(&self, vote: &HeadVote) -> bool {
+        self.ballots.contains(vote) || (self.is_overtaken(vote) && self.contradicted(vote).is_none())
     }
 
     /// As much is certified already as the vote speaks of.

@@ -328,8 +328,12 @@ impl Replica {
 
     /// Several proofs in one frame: to be spread if any was news; a single bad one is its sender's fault.
     pub(crate) fn take_proofs(&mut self, peer: Peer, proofs: &[Vec<u8>]) -> Verdict {
-        let mut all = Verdict::Ignore;
-        for proof in proofs {
+        let is_vote = |proof: &&Vec<u8>| proof.first() == Some(&HeadVote::KIND);
+        let mut all = self.take_votes(peer, proofs.iter().filter(is_vote).map(Vec::as_slice));
+        if all == Verdict::Reject {
+            return all;
+        }
+        for proof in proofs.iter().filter(|proof| !is_vote(proof)) {
             match self.take_proof(peer, proof) {
                 Verdict::Reject => return Verdict::Reject,
                 Verdict::Accept => all = Verdict::Accept,
@@ -342,7 +346,7 @@ impl Replica {
     /// One proof; its first byte tells of what.
     pub(crate) fn take_proof(&mut self, peer: Peer, bytes: &[u8]) -> Verdict {
         match bytes.first() {
-            Some(&HeadVote::KIND) => self.take_vote(peer, bytes),
+            Some(&HeadVote::KIND) => self.take_votes(peer, [bytes]),
             Some(&Certificate::KIND) => self.take_certificate(peer, bytes),
             Some(&DoubleVote::KIND) => self.take_double_vote(peer, bytes),
             _ => self.take_fork_proof(peer, bytes),
