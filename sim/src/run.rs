@@ -74,7 +74,7 @@ const CLOSING_MS: u64 = 5_000;
 const WRITTEN_MS: u64 = 2_000;
 
 /// Longest time after the quiet until everything is certified, in milliseconds: some rounds of votes, over links that lose frames.
-const CERTIFIED_MS_MAX: u64 = 90_000;
+const CERTIFIED_MS_MAX: u64 = 180_000;
 
 impl World {
     /// Runs a scenario to its end and checks everything. An engine's failed assertion is a broken promise like any other.

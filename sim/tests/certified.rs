@@ -48,7 +48,7 @@ fn a_late_fork_changes_nothing_that_is_certified_and_a_newcomer_gets_it_all() {
     run_for(&mut world, 10_000);
     let ops = write(&world, 6, (0, OpId::ZERO), &[b"a", b"b", b"c", b"d", b"e"]);
     tell(&mut world, 1, 0, &ops[..4]);
-    run_for(&mut world, 40_000);
+    run_for(&mut world, 100_000);
     let author = world.author(6);
     for node in 0..6 {
         assert_eq!(world.ops_of(node, author), (4, 4), "CERT-5: at node {node}");
@@ -69,6 +69,24 @@ fn a_late_fork_changes_nothing_that_is_certified_and_a_newcomer_gets_it_all() {
     assert!(world.run_while(60_000, lacks), "CERT-1: node 5 counts {:?}", world.ops_of(5, author));
     finish(&mut world);
     assert_eq!(world.ops_of(5, author), (4, 4));
+}
+
+/// Clocks of members are up to 50 s apart, and each log is certified as it grows all the same (CERT-5): where it is cut is said by its chain.
+#[test]
+fn logs_are_certified_as_they_grow_though_clocks_differ() {
+    let mut config = ScenarioConfig::calm(23, 7);
+    config.clock_offset_ms_max = 25_000;
+    let mut world = World::new(config);
+    run_for(&mut world, 300_000);
+    for (node, of) in (0..7).flat_map(|node| (0..7).map(move |of| (node, of))) {
+        let (ops, certified) = world.ops_of(node, world.author(of));
+        // A batch in five seconds: those of two minutes may be open.
+        assert!(
+            ops > 50 && certified + 24 > ops,
+            "CERT-5: node {node} holds {ops} of node {of}, certified are {certified}"
+        );
+    }
+    finish(&mut world);
 }
 
 /// Two sides of a cut hold two chains of a forked member; members of each side and a third that lies certify theirs. More than a third of the
@@ -95,11 +113,11 @@ fn more_than_a_third_that_vote_twice_freeze_the_log() {
             world.inject(if node == at { at + 1 } else { at }, node, Frame::Proofs(votes.clone()).encode());
         }
     }
-    run_for(&mut world, 40_000);
+    run_for(&mut world, 100_000);
     let author = world.author(4);
     assert_eq!([world.ops_of(0, author), world.ops_of(2, author)], [(3, 3), (4, 4)], "both are certified");
     world.cause(Fault::Heal);
-    run_for(&mut world, 40_000);
+    run_for(&mut world, 100_000);
     for node in 0..4 {
         let engine = world.engine(node).unwrap();
         let conflict = engine.replica().history().conflict(log).expect("CERT-3: the state has a name");

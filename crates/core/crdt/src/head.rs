@@ -7,7 +7,7 @@ use ed25519_zebra::SigningKey;
 use crate::{
     AuthorKey, Committee, Digest, KeyError, LOGS_MAX, LogKey, Membership, NetworkId, OpId, Signature, VERSION,
     codec::{CodecError, Reader},
-    hash,
+    hash, verify_batch,
 };
 
 /// "This log has this operation at its end": it commits to the whole chain below.

@@ -1,4 +1,4 @@
-//! When this node signs heads, and which: the last operation of each log before a boundary that all nodes share.
+//! When this node signs heads, and which: the last operation of each log in an interval that the log has left.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,16 +20,24 @@ struct Mark {
     len: u64,
 }
 
-/// Time between two votes for a log that moves, in milliseconds. With two batches a log in between a vote of 207 bytes adds a hundredth to what
-/// ten feeds of an oracle take; what is certified is at most 25 s old. A guess.
-pub const VOTE_INTERVAL_MS: u64 = 10_000;
+/// Time between two votes for a log that moves, in milliseconds. Each of n members tells n - 1 others of each log, so that at 31 members a vote of
+/// 207 bytes in 30 s adds twice to a log what ten feeds of an oracle take in that time; more often it would be most of what a node checks and sends. A guess.
+pub const VOTE_INTERVAL_MS: u64 = 30_000;
 
-/// How long before the present the boundary lies at least, in milliseconds: operations declared before it have reached whoever they reach by
-/// gossip, so that members sign the same head. A guess.
-pub const VOTE_DELAY_MS: u64 = 5_000;
+/// How long after a boundary votes are signed, in milliseconds: by then a log that is written every five seconds has left the interval before it, and
+/// gossip has told. A guess.
+pub const VOTE_DELAY_MS: u64 = 10_000;
+
+/// From when on a log that was not written any more counts as having left its last interval, in milliseconds after it: clocks may be so far apart.
+/// Should its author go on all the same, the votes were for a shorter head, and do no harm.
+const SILENT_MS: u64 = 30_000;
 
 /// Intervals of a log that are remembered: a minute of a clock ahead, and the present.
 const MARKS_MAX: usize = 8;
+
+/// Heads of a log signed at once. Clocks of members that are a minute apart sign two intervals apart: without the heads in between the two would
+/// never sign the same.
+const HEADS_MAX: usize = 3;
 
 impl Voter {
     pub(crate) fn new(mono_ms: u64, wall: Time) -> Self {
@@ -59,11 +67,16 @@ impl Voter {
         }
     }
 
-    /// For each log how long it was at the newest boundary that is old enough.
+    /// For each log how long it was when it left the last intervals, ascending. It left one when it was written in a later one, which its chain says
+    /// and no clock: members hold the same operations and name the same heads, however far their clocks and the author's are apart.
     pub(crate) fn ends(&self, wall: Time) -> Vec<(LogKey, u64)> {
-        let boundary = wall.ms().saturating_sub(VOTE_DELAY_MS) / VOTE_INTERVAL_MS;
-        let end = |marks: &VecDeque<Mark>| marks.iter().rfind(|mark| mark.interval < boundary).map(|mark| mark.len);
-        self.marks.iter().filter_map(|(&log, marks)| Some((log, end(marks)?))).collect()
+        let silent = wall.ms().saturating_sub(SILENT_MS) / VOTE_INTERVAL_MS;
+        let left = |marks: &VecDeque<Mark>| match marks.back() {
+            Some(last) if last.interval >= silent => marks.len() - 1,
+            _ => marks.len(),
+        };
+        let newest = |marks: &VecDeque<Mark>| left(marks).saturating_sub(HEADS_MAX)..left(marks);
+        self.marks.iter().flat_map(|(&log, m)| m.range(newest(m)).map(move |mark| (log, mark.len))).collect()
     }
 }
 
@@ -95,25 +108,35 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_cut_at_a_boundary_that_is_old_enough() {
+    fn a_log_is_cut_where_it_left_an_interval() {
         let mut voter = Voter::new(0, Time::from_ms(0));
-        for (seq, declared_ms) in [(0, 101_000), (1, 109_999), (2, 110_000), (3, 108_000), (4, 125_000)] {
-            voter.admitted(&op(seq, declared_ms));
+        voter.admitted(&op(0, 91_000));
+        voter.admitted(&op(1, 119_999));
+        assert_eq!(lens(&voter, 149_999), [0; 0], "it may go on in this interval");
+        assert_eq!(lens(&voter, 150_000), [2], "CERT-5: it was silent since");
+        voter.admitted(&op(2, 120_000));
+        assert_eq!(lens(&voter, 0), [2], "CERT-5: it left, whatever the clock says");
+        voter.admitted(&op(3, 118_000));
+        voter.admitted(&op(4, 155_000));
+        assert_eq!(
+            lens(&voter, 0),
+            [2, 4],
+            "an operation that declares less than the one before it belongs to its interval"
+        );
+        for seq in 5..8 {
+            voter.admitted(&op(seq, seq * 36_000));
         }
-        assert_eq!(lens(&voter, 114_999), [0; 0], "the boundary at 110 s is not five seconds old");
-        assert_eq!(lens(&voter, 115_000), [2], "CERT-5");
-        assert_eq!(lens(&voter, 125_000), [4], "an operation that declares less than the one before it comes after it");
-        assert_eq!(lens(&voter, 135_000), [5]);
+        assert_eq!(lens(&voter, 0), [5, 6, 7], "the newest three");
     }
 
     #[test]
     fn votes_fall_on_the_same_instants_everywhere_and_memory_is_bounded() {
-        let mut voter = Voter::new(7, Time::from_ms(1_003_000));
+        let mut voter = Voter::new(7, Time::from_ms(1_028_000));
         assert_eq!(voter.next_ms, 7 + 2_000);
-        voter.schedule(2_007, Time::from_ms(1_005_000));
-        assert_eq!(voter.next_ms, 12_007);
+        voter.schedule(2_007, Time::from_ms(1_030_000));
+        assert_eq!(voter.next_ms, 32_007);
         (0..1_000).for_each(|seq| voter.admitted(&op(seq, seq * 60_000)));
         assert!(voter.marks.values().all(|marks| marks.len() <= MARKS_MAX), "SYNC-4: marks of a log");
-        assert_eq!(lens(&voter, 999 * 60_000), [999]);
+        assert_eq!(lens(&voter, 999 * 60_000), [997, 998, 999]);
     }
 }
