@@ -137,7 +137,7 @@ fn with_a_late_fork() -> World {
     let now = Time::from_ms(world.wall_ms());
     let first = world.forge(4, (0, OpId::ZERO), now, b"one");
     world.inject(1, 0, Frame::Op(first.bytes().clone()).encode());
-    world.run_until(world.now_ms() + 30_000);
+    world.run_until(world.now_ms() + 100_000);
     let second = world.forge(4, (0, OpId::ZERO), now, b"other");
     world.inject(1, 0, Frame::Op(second.bytes().clone()).encode());
     world
