@@ -45,6 +45,7 @@ fn frames() -> Vec<Seed> {
     let refuse = Frame::Refuse(Refusal::NoHello).encode();
     let fetch = Frame::Fetch(OpId::from_bytes([6; 32])).encode();
     let pull = Frame::Pull { now, credit: 1 << 19, frontier }.encode();
+    let asks_all = Frame::Pull { now, credit: 0, frontier: Frontier::default() }.encode();
     let proofs = vec![fork().encode(), vote(1).encode(), double_vote().encode(), certificate()];
     let told = Frame::Proofs(vec![vote(1).encode(), vote(2).encode()]).encode();
     let delta = Frame::Delta(Delta { now, digest, more: true, proofs, ops: ops.clone() }).encode();
@@ -58,7 +59,7 @@ fn frames() -> Vec<Seed> {
         seed("accepted-refuse", refuse.clone()),
         seed("accepted-digest", Frame::Digest { now: Time::from_ms(u64::MAX), digest, ops: u64::MAX }.encode()),
         seed("accepted-pull", pull.clone()),
-        seed("accepted-pull-of-nothing", Frame::Pull { now, credit: 0, frontier: Frontier::default() }.encode()),
+        seed("accepted-pull-of-nothing", asks_all.clone()),
         seed("accepted-delta", delta.clone()),
         seed("accepted-delta-of-nothing", empty.clone()),
         seed("accepted-op", Frame::Op(ops[0].clone()).encode()),
@@ -72,7 +73,7 @@ fn frames() -> Vec<Seed> {
         seed("refused-truncated-nothing", Vec::new()),
         seed("refused-truncated-hello", cut(&hello, 1)),
         seed("refused-truncated-delta", cut(&delta, 1)),
-        seed("refused-truncated-claimed-entries", count(&pull, entries, 16_384)),
+        seed("refused-truncated-claimed-entries", count(&asks_all, entries, 16_384)),
         seed("refused-trailing-fetch", longer(&fetch)),
         seed("refused-trailing-pull", longer(&pull)),
         seed("refused-over-cap-entries", count(&pull, entries, 16_385)),
