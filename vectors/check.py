@@ -210,7 +210,7 @@ def check_hashed(vector, network_id, registry):
         # What is certified is no part of the cut: it stands in what is sent, and in the digest of the whole history.
         sent = vector["frontier"]["fields"]
         entries = [
-            {**log, "author": registry.number(log["author"]), "certified": int(entry["certified"])}
+            {**log, "author": registry.number(log["author"]), "open": int(entry["open"])}
             for log, entry in zip(value["logs"], sent["entries"])
         ]
         numbers = [registry.number(author) for author in value["forked"]]

@@ -341,9 +341,9 @@ FRONTIER = Checked(
         entries=List(
             Number(4, "frontier entries", AUTHORS_MAX * LOGS_MAX),
             Checked(
-                Record(author=U16, log=U8, len=U64, head=HASH, certified=U64),
+                Record(author=U16, log=U8, len=U64, head=HASH, open=U32),
                 (lambda e: e["log"] < LOGS_MAX and e["len"] > 0, "not_canonical: frontier entry"),
-                (lambda e: e["certified"] <= e["len"], "not_canonical: frontier entry"),
+                (lambda e: e["open"] <= e["len"], "not_canonical: frontier entry"),
             ),
         ),
         forked=List(Number(4, "forked authors", AUTHORS_MAX), U16),

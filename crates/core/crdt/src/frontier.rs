@@ -48,7 +48,10 @@ pub struct Wanted {
 }
 
 /// Bytes of an encoded entry.
-pub const ENTRY_LEN: usize = 51;
+pub const ENTRY_LEN: usize = 47;
+
+/// How many operations of a log are not certified, if they are so many or more: then none counts as certified. A quota lets an author write so many in 34 years.
+const ALL_OPEN: u32 = u32::MAX;
 
 /// Most operations asked for in one frontier: each is answered with up to 64, so that sixteen usual ones fill an answer.
 pub const WANTED_MAX: usize = 16;
@@ -65,7 +68,8 @@ impl Frontier {
             out.push(entry.log);
             out.extend_from_slice(&entry.len.to_be_bytes());
             out.extend_from_slice(entry.head.as_bytes());
-            out.extend_from_slice(&entry.certified.to_be_bytes());
+            let open = entry.len.saturating_sub(entry.certified);
+            out.extend_from_slice(&u32::try_from(open).unwrap_or(ALL_OPEN).to_be_bytes());
         }
         for numbers in [&self.forked, &self.double_voters] {
             out.extend_from_slice(&count_u32(numbers.len()));
@@ -87,9 +91,11 @@ impl Frontier {
         for _ in 0..count {
             let (author, log) = (reader.u16()?, reader.u8()?);
             let (len, head) = (reader.u64()?, OpId::from_bytes(reader.array()?));
-            let entry = Entry { author, log, len, head, certified: reader.u64()? };
+            let open = reader.u32()?;
+            let certified = if open == ALL_OPEN { 0 } else { len.saturating_sub(open.into()) };
+            let entry = Entry { author, log, len, head, certified };
             let ascending = entries.last().is_none_or(|last| (last.author, last.log) < (author, log));
-            if !ascending || log >= LOGS_MAX || len == 0 || entry.certified > len {
+            if !ascending || log >= LOGS_MAX || len == 0 || u64::from(open) > len {
                 return Err(CodecError::NotCanonical("frontier entry"));
             }
             entries.push(entry);

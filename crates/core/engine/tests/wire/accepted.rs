@@ -106,6 +106,7 @@ pub fn frontier() -> Frontier {
         entry(0, 0, (1, 0), 1),
         entry(0, 3, (u64::MAX, u64::MAX), 2),
         entry(2, 1, (7, 6), 0xff),
+        entry(2, 2, (u64::MAX, 0), 0xff),
         entry(u16::MAX, 3, (70_000, 1), 3),
     ];
     let wanted = |author, log, seq, id| Wanted { author, log, seq, id: OpId::from_bytes([id; 32]) };
@@ -126,7 +127,7 @@ pub fn frontier_fields(frontier: &Frontier) -> Json {
             ("log", Json::text(e.log)),
             ("len", Json::text(e.len)),
             ("head", Json::hex(e.head.as_bytes())),
-            ("certified", Json::text(e.certified)),
+            ("open", Json::text((e.len - e.certified).min(u32::MAX.into()))),
         ])
     };
     let wanted = |w: &Wanted| {

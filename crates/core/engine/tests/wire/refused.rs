@@ -1,6 +1,6 @@
 //! What every reader refuses, one fault a vector, and by which name.
 
-use concurrence_crdt::{AUTHORS_MAX, Header, LOGS_MAX, LogKey, NetworkId, OpId, PAYLOAD_LEN_MAX};
+use concurrence_crdt::{AUTHORS_MAX, ENTRY_LEN, Header, LOGS_MAX, LogKey, NetworkId, OpId, PAYLOAD_LEN_MAX};
 use concurrence_oracle::Slot;
 use concurrence_protocol::{DELTA_PROOFS_MAX, FRAME_LEN_MAX};
 
@@ -152,6 +152,8 @@ fn frontiers() -> Vec<Json> {
         change(&mut changed);
         refused(Form::Frontier, name, &frontier_bytes(&changed), reason)
     };
+    let mut more_open = frontier_bytes(&frontier());
+    more_open[4 + ENTRY_LEN - 1] = 2;
     let over = |before: &[u8], count: usize| [before, &u32::try_from(count).unwrap().to_be_bytes()].concat();
     let mut all = cut_and_longer(Form::Frontier, &frontier_bytes(&frontier()));
     all.extend([
@@ -160,13 +162,13 @@ fn frontiers() -> Vec<Json> {
         case("one log twice", "not_canonical: frontier entry", &|f| f.entries[1] = f.entries[0]),
         case("an empty log", "not_canonical: frontier entry", &|f| f.entries[0].len = 0),
         case("a fifth log", "not_canonical: frontier entry", &|f| f.entries[1].log = LOGS_MAX),
-        case("more certified than there is", "not_canonical: frontier entry", &|f| f.entries[0].certified = 2),
         case("double voters out of order", "not_canonical: order of double voters", &|f| f.double_voters.swap(0, 1)),
         case("an operation wanted twice", "not_canonical: wanted operation", &|f| f.wanted[1] = f.wanted[0]),
         case("wanted operations out of order", "not_canonical: wanted operation", &|f| f.wanted.swap(0, 1)),
         case("an operation of a fifth log wanted", "not_canonical: wanted operation", &|f| f.wanted[3].log = LOGS_MAX),
         case("forked authors out of order", "not_canonical: order of forked authors", &|f| f.forked.swap(0, 1)),
         case("a forked author twice", "not_canonical: order of forked authors", &|f| f.forked[1] = f.forked[0]),
+        refused(Form::Frontier, "more open than there is", &more_open, "not_canonical: frontier entry"),
         refused(
             Form::Frontier,
             "more logs than all authors can have",
