@@ -279,7 +279,9 @@ impl World {
             let mut first: Option<(usize, Vec<Answer>)> = None;
             for node in self.honest() {
                 let Some(engine) = self.engine(node) else { continue };
-                let answers = engine.answers(Time::from_ms(wall_ms.saturating_add_signed(off_ms)));
+                let mut answers = engine.answers(Time::from_ms(wall_ms.saturating_add_signed(off_ms)));
+                // How much of an answer is certified is no part of it, and some votes are still on their way.
+                answers.iter_mut().for_each(|answer| answer.is_certified = false);
                 for answer in answers.iter().filter(|_| are_few) {
                     check_hull(answer, &truthful)?;
                 }
