@@ -81,12 +81,14 @@ impl Replica {
         self.broadcast_votes(votes.iter().map(|vote| vote.vote().encode()).collect());
     }
 
-    /// Tells this node's open votes again: gossip may have lost them.
+    /// Tells this node's newest vote for each log again where it is not certified: gossip may have lost it, and it says what those before it said.
     pub fn tell_votes(&mut self) {
-        let Some(own) = self.config.own else { return };
-        let open = self.ballots.of(own, self.config.network);
-        let open = open.filter(|vote| vote.head.len > self.history.certified_len(vote.head.log));
-        self.broadcast_votes(open.map(|vote| vote.encode()).collect());
+        if self.votes.pending.is_some() {
+            return;
+        }
+        let is_open = |vote: &&HeadVote| vote.head.len > self.history.certified_len(vote.head.log);
+        let open = self.votes.newest.values().filter(is_open);
+        self.broadcast_votes(open.map(HeadVote::encode).collect());
     }
 
     fn broadcast_votes(&mut self, votes: Vec<Vec<u8>>) {
