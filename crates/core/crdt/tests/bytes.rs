@@ -17,8 +17,8 @@
 mod support;
 
 use concurrence_crdt::{
-    AUTHORS_MAX, CodecError, Digest, Entry, ForkProof, Frontier, Header, KeyError, LOGS_MAX, LogKey, NetworkId, Op,
-    OpError, OpId, PAYLOAD_LEN_MAX, Reader, Signature, Time, WANTED_MAX, Wanted,
+    AUTHORS_MAX, CodecError, Digest, ENTRY_LEN, Entry, ForkProof, Frontier, Header, KeyError, LOGS_MAX, LogKey,
+    NetworkId, Op, OpError, OpId, PAYLOAD_LEN_MAX, Reader, Signature, Time, WANTED_MAX, Wanted,
 };
 use proptest::prelude::*;
 use support::{Chain, NETWORK, author, key, sign, sign_as};
@@ -130,11 +130,16 @@ fn case_12_frontiers() {
     assert_eq!(refused(vec![entry(1, LOGS_MAX, 1)], vec![]), not_canonical);
     assert_eq!(refused(vec![], vec![2, 1]), CodecError::NotCanonical("order of forked authors"));
     assert_eq!(refused(vec![], vec![1, 1]), CodecError::NotCanonical("order of forked authors"));
-    assert_eq!(
-        refused(vec![Entry { certified: 2, ..entry(1, 0, 1) }], vec![]),
-        not_canonical,
-        "more is certified than there is"
-    );
+    let open = |len: u64, open: u32| {
+        let mut bytes = Vec::new();
+        Frontier { entries: vec![entry(1, 0, len)], ..Frontier::default() }.encode(&mut bytes);
+        bytes[4 + ENTRY_LEN - 4..4 + ENTRY_LEN].copy_from_slice(&open.to_be_bytes());
+        Frontier::read(&mut Reader::new(&bytes)).map(|frontier| frontier.entries[0].certified)
+    };
+    assert_eq!(open(1, 2), Err(not_canonical), "more is open than there is");
+    assert_eq!(open(1, u32::MAX), Err(not_canonical), "more is open than there is");
+    assert_eq!(open(7, 3), Ok(4));
+    assert_eq!(open(u64::MAX, u32::MAX), Ok(0), "too many are open to say how many are certified");
     let refused = |double_voters: Vec<u16>, wanted: Vec<(u16, u8)>| {
         let id = OpId::from_bytes([9; 32]);
         let wanted = wanted.into_iter().map(|(author, log)| Wanted { author, log, seq: 0, id }).collect();
@@ -238,19 +243,20 @@ fn fork_proof() -> ForkProof {
 }
 
 fn frontier() -> impl Strategy<Value = Frontier> {
-    let logs = prop::collection::btree_map((any::<u16>(), 0..LOGS_MAX), (1..u64::MAX, any::<[u8; 32]>()), 0..20);
+    let log = (1..u64::MAX, 0..u32::MAX, any::<[u8; 32]>());
+    let logs = prop::collection::btree_map((any::<u16>(), 0..LOGS_MAX), log, 0..20);
     let numbers = || prop::collection::btree_set(any::<u16>(), 0..9);
     let wanted =
         prop::collection::btree_map((any::<u16>(), 0..LOGS_MAX), (any::<u64>(), any::<[u8; 32]>()), 0..WANTED_MAX);
     (logs, numbers(), numbers(), wanted).prop_map(|(logs, forked, double_voters, wanted)| Frontier {
         entries: logs
             .into_iter()
-            .map(|((author, log), (len, head))| Entry {
+            .map(|((author, log), (len, open, head))| Entry {
                 author,
                 log,
                 len,
                 head: OpId::from_bytes(head),
-                certified: len / 2,
+                certified: len.saturating_sub(open.into()),
             })
             .collect(),
         forked: forked.into_iter().collect(),
