@@ -57,7 +57,8 @@ impl World {
     pub fn check_certified(&self) -> Result<(), Violation> {
         let (members, misused) = (self.registry.newest().1.members().len(), self.misused());
         let honest: Vec<_> = self.honest().into_iter().filter(|&node| !misused.contains(&self.author(node))).collect();
-        if 3 * honest.len() <= 2 * members {
+        let voting = honest.iter().filter(|&&node| !self.is_left_alone(node)).count();
+        if 3 * voting <= 2 * members {
             return Ok(());
         }
         for &node in &honest {

@@ -8,7 +8,7 @@ use std::{
 use concurrence_crdt::{AuthorKey, Digest, Frontier, LogKey, Op, Time};
 use concurrence_engine::{Answer, Engine, FindingKind};
 use concurrence_oracle::{AggregateParams, Domain, Status};
-use concurrence_protocol::{self as protocol, Now, OwnStart, Replica};
+use concurrence_protocol::{self as protocol, CannotAppend, Now, OwnStart, Replica};
 use concurrence_store::{Store, StoreError};
 
 use crate::{
@@ -359,8 +359,12 @@ impl World {
     }
 
     /// SYNC-1: equal nodes say nothing to one another but digests. A liar whose ban ends meanwhile may bring what only it had, to one of
-    /// them first: then the quiet begins anew. It counts from when all were equal for long enough to have told one another so.
+    /// them first: then the quiet begins anew. It counts from when all were equal for long enough to have told one another so. A node that
+    /// waits for answers about its own log asks on.
     pub fn check_quiet(&mut self) -> Result<(), Violation> {
+        if self.honest().into_iter().any(|node| self.is_left_alone(node)) {
+            return Ok(());
+        }
         for _ in 0..QUIET_TRIES {
             let equal = self.honest_digests();
             self.run_until(self.now_ms() + SLACK_MS);
@@ -385,12 +389,16 @@ impl World {
 
     /// SYNC-6: after healing every honest member that ran on has written again, and where few lie every answer is `ok` again.
     pub fn check_progress(&mut self, since_ms: u64) -> Result<(), Violation> {
-        let (misused, are_few, wall_ms) = (self.misused(), self.liars_are_few(), self.wall_ms());
+        let (misused, wall_ms) = (self.misused(), self.wall_ms());
+        let are_few = self.liars_are_few() && !self.honest().into_iter().any(|node| self.is_left_alone(node));
         let down = self.nodes.iter().position(|n| n.is_honest() && n.engine.is_none() && n.halted.is_none());
         hold(down.is_none(), "SYNC-6", || format!("node {down:?} never started again"))?;
         for node in self.honest() {
             let author = self.author(node);
-            let Some(engine) = self.engine(node).filter(|_| !misused.contains(&author)) else { continue };
+            if misused.contains(&author) || self.is_left_alone(node) {
+                continue;
+            }
+            let Some(engine) = self.engine(node) else { continue };
             let last = engine.view().last_slot(&author).map_or(0, |slot| slot.start().ms());
             let why = engine.cannot_append();
             hold(last >= EPOCH_MS + since_ms, "SYNC-6", || {
@@ -404,6 +412,14 @@ impl World {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether a node lost its log where the honest others are too few to tell it how long it was: it may not write before its operator says so.
+    pub(crate) fn is_left_alone(&self, node: usize) -> bool {
+        let why = self.nodes[node].engine.as_ref().and_then(|engine| engine.cannot_append());
+        let others = self.honest().into_iter().filter(|&other| other != node).count();
+        matches!(why, Some(CannotAppend::Recovering { .. }))
+            && 3 * others <= 2 * self.registry.newest().1.members().len()
     }
 
     /// Authors whose keys two processes ran.
