@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use concurrence_crdt::{
-    Certificate, CertificateConflict, DoubleVote, HeadVote, History, LogKey, Op, Place, Reader, VoteError,
-};
+use concurrence_crdt::{History, LogKey, Op, Place, VoteError};
 use concurrence_engine::View;
 use concurrence_oracle::{KIND_PRICE_BATCH, Registry};
-use concurrence_protocol::decode_proof;
+use concurrence_protocol::{Fact, decode_proof};
 use concurrence_store::{RedbStore, Store};
 use serde::Serialize;
 
@@ -46,18 +44,11 @@ pub struct Finding {
 
 /// Verifies what was said of a log or by a member, and counts it.
 fn fact(bytes: &[u8], registry: &Registry, history: &mut History) -> Result<(), VoteError> {
-    let (network, members, mut reader) = (registry.network_id(), registry.membership(), Reader::new(bytes));
-    match bytes.first() {
-        Some(&HeadVote::KIND) => {
-            HeadVote::read(&mut reader, network)?.verify(&members)?;
-        }
-        Some(&Certificate::KIND) => {
-            history.certify(Certificate::read(&mut reader, network, &members)?);
-        }
-        Some(&DoubleVote::KIND) => {
-            history.expose(DoubleVote::read(&mut reader, network, &members)?);
-        }
-        _ => history.restore_conflict(CertificateConflict::read(&mut reader, network, &members)?),
+    match Fact::read(bytes, registry.network_id(), &registry.membership())? {
+        Fact::Vote(_) => {}
+        Fact::Certificate(certificate) => _ = history.certify(certificate),
+        Fact::DoubleVote(proof) => _ = history.expose(proof),
+        Fact::Conflict(conflict) => history.restore_conflict(conflict),
     }
     Ok(())
 }

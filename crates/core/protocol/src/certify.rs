@@ -7,7 +7,7 @@ use concurrence_crdt::{
 };
 
 use crate::{
-    Event, FactKey, Frame, Output, Peer, Replica, StoreRequest, Token, Verdict, Write, frame::PROOFS_MAX,
+    Event, Fact, FactKey, Frame, Output, Peer, Replica, StoreRequest, Token, Verdict, Write, frame::PROOFS_MAX,
     intake::Reason,
 };
 
@@ -105,31 +105,15 @@ impl Replica {
     /// Takes back a fact that this node's store kept: after proofs, before operations, in the order of their keys. One that does not read is left
     /// out: a store's checksum guards it, so it was written under another registry.
     pub fn restore_fact(&mut self, bytes: &[u8]) {
-        let (network, members) = (self.config.network, &self.config.members);
-        let mut reader = Reader::new(bytes);
-        match bytes.first() {
-            Some(&HeadVote::KIND) => {
-                let vote = HeadVote::read(&mut reader, network).and_then(|vote| vote.verify(members));
-                if let Ok(vote) = vote {
-                    self.votes.newest.insert(vote.vote().head.log, *vote.vote());
-                    self.ballots.count(&vote, members);
-                }
+        match Fact::read(bytes, self.config.network, &self.config.members) {
+            Ok(Fact::Vote(vote)) => {
+                self.votes.newest.insert(vote.vote().head.log, *vote.vote());
+                self.ballots.count(&vote, &self.config.members);
             }
-            Some(&Certificate::KIND) => {
-                if let Ok(certificate) = Certificate::read(&mut reader, network, members) {
-                    self.history.certify(certificate);
-                }
-            }
-            Some(&DoubleVote::KIND) => {
-                if let Ok(proof) = DoubleVote::read(&mut reader, network, members) {
-                    self.history.expose(proof);
-                }
-            }
-            _ => {
-                if let Ok(conflict) = concurrence_crdt::CertificateConflict::read(&mut reader, network, members) {
-                    self.history.restore_conflict(conflict);
-                }
-            }
+            Ok(Fact::Certificate(certificate)) => _ = self.history.certify(certificate),
+            Ok(Fact::DoubleVote(proof)) => _ = self.history.expose(proof),
+            Ok(Fact::Conflict(conflict)) => self.history.restore_conflict(conflict),
+            Err(_) => {}
         }
     }
 
@@ -227,9 +211,7 @@ impl Replica {
         if !self.has_checks(peer) {
             return self.refuse(peer, Reason::Budget);
         }
-        let mut reader = Reader::new(bytes);
-        let certificate = Certificate::read(&mut reader, self.config.network, &self.config.members);
-        match certificate.and_then(|certificate| Ok(reader.finish().map(|()| certificate)?)) {
+        match whole(bytes, |reader| Certificate::read(reader, self.config.network, &self.config.members)) {
             Ok(certificate) => {
                 if let Some(vote) = self.config.own.and_then(|own| certificate.vote_of(&own)) {
                     self.recall(vote.vote());
@@ -253,9 +235,7 @@ impl Replica {
         if !self.has_checks(peer) {
             return self.refuse(peer, Reason::Budget);
         }
-        let mut reader = Reader::new(bytes);
-        let proof = DoubleVote::read(&mut reader, self.config.network, &self.config.members);
-        match proof.and_then(|proof| Ok(reader.finish().map(|()| proof)?)) {
+        match whole(bytes, |reader| DoubleVote::read(reader, self.config.network, &self.config.members)) {
             Ok(proof) => {
                 self.expose(proof);
                 Verdict::Accept
@@ -319,9 +299,15 @@ fn own_row(vote: &HeadVote) -> Write {
 
 /// Everything that can be told of a vote without verifying its signature.
 fn read_vote(bytes: &[u8], network: NetworkId, members: &Membership) -> Result<HeadVote, VoteError> {
-    let mut reader = Reader::new(bytes);
-    let vote = HeadVote::read(&mut reader, network)?;
-    reader.finish()?;
+    let vote = whole(bytes, |reader| HeadVote::read(reader, network))?;
     vote.check_member(members)?;
     Ok(vote)
+}
+
+/// Reads what fills all of the bytes.
+fn whole<T>(bytes: &[u8], read: impl FnOnce(&mut Reader<'_>) -> Result<T, VoteError>) -> Result<T, VoteError> {
+    let mut reader = Reader::new(bytes);
+    let value = read(&mut reader)?;
+    reader.finish()?;
+    Ok(value)
 }

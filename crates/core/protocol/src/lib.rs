@@ -27,5 +27,5 @@ pub use replica::{
     CLOCK_OFFSET_MAX_MS, CannotAppend, Config, Event, Input, MessageId, Now, Output, Peer, Replica, Verdict,
 };
 pub use session::Session;
-pub use store::{FactKey, StoreReply, StoreRequest, Token, Write};
+pub use store::{Fact, FactKey, StoreReply, StoreRequest, Token, Write};
 pub use waiting::{WAITING_BYTES_MAX, WAITING_OPS_MAX};

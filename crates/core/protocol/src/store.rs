@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use concurrence_crdt::{AuthorKey, Certificate, CertificateConflict, DoubleVote, HeadVote, LogKey, OpId};
+use concurrence_crdt::{
+    AuthorKey, Certificate, CertificateConflict, DoubleVote, HeadVote, LogKey, Membership, NetworkId, OpId, Reader,
+    VerifiedVote, VoteError,
+};
 
 /// Pairs a reply with its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +99,32 @@ impl FactKey {
         out[1..33].copy_from_slice(author.as_bytes());
         out[33] = index;
         out
+    }
+}
+
+/// What stands in a store under a [`FactKey`], verified.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// This node's own newest vote for a log.
+    Vote(VerifiedVote),
+    /// The certificate for the greatest certified head on a log's chain.
+    Certificate(Certificate),
+    /// That a member voted twice.
+    DoubleVote(DoubleVote),
+    /// Why a log is frozen.
+    Conflict(CertificateConflict),
+}
+
+impl Fact {
+    /// Reads and verifies what a store kept; the first byte tells what it is.
+    pub fn read(bytes: &[u8], network: NetworkId, members: &Membership) -> Result<Self, VoteError> {
+        let mut reader = Reader::new(bytes);
+        Ok(match bytes.first() {
+            Some(&HeadVote::KIND) => Self::Vote(HeadVote::read(&mut reader, network)?.verify(members)?),
+            Some(&Certificate::KIND) => Self::Certificate(Certificate::read(&mut reader, network, members)?),
+            Some(&DoubleVote::KIND) => Self::DoubleVote(DoubleVote::read(&mut reader, network, members)?),
+            _ => Self::Conflict(CertificateConflict::read(&mut reader, network, members)?),
+        })
     }
 }
 
