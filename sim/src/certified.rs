@@ -55,10 +55,10 @@ impl World {
 
     /// CERT-5: where more than two thirds of the members are honest, all that honest authors wrote is certified in the end.
     pub fn check_certified(&self) -> Result<(), Violation> {
-        let (members, misused) = (self.registry.newest().1.members().len(), self.misused());
+        let misused = self.misused();
         let honest: Vec<_> = self.honest().into_iter().filter(|&node| !misused.contains(&self.author(node))).collect();
         let voting = honest.iter().filter(|&&node| !self.is_left_alone(node)).count();
-        if 3 * voting <= 2 * members {
+        if !self.are_two_thirds(voting) {
             return Ok(());
         }
         for &node in &honest {

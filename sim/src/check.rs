@@ -418,8 +418,12 @@ impl World {
     pub(crate) fn is_left_alone(&self, node: usize) -> bool {
         let why = self.nodes[node].engine.as_ref().and_then(|engine| engine.cannot_append());
         let others = self.honest().into_iter().filter(|&other| other != node).count();
-        matches!(why, Some(CannotAppend::Recovering { .. }))
-            && 3 * others <= 2 * self.registry.newest().1.members().len()
+        matches!(why, Some(CannotAppend::Recovering { .. })) && !self.are_two_thirds(others)
+    }
+
+    /// Whether so many nodes are more than two thirds of the members.
+    pub(crate) fn are_two_thirds(&self, nodes: usize) -> bool {
+        3 * nodes > 2 * self.registry.newest().1.members().len()
     }
 
     /// Authors whose keys two processes ran.
