@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{AuthorKey, Certificate, DoubleVote, Head, HeadVote, LogKey, Membership, OpId, Signature, VerifiedVote};
 
-/// Open votes of one voter for one log. A few: a new one comes every ten seconds, and a head that is not certified by the third next has
+/// Open votes of one voter for one log. A few: a new one comes every thirty seconds, and a head that is not certified by the third next has
 /// been overtaken.
 pub const OPEN_VOTES_MAX: usize = 4;
 

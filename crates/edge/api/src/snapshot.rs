@@ -114,7 +114,7 @@ pub struct PriceView {
     /// Digest of the frontier that the answer was computed from. Hex.
     pub cut: String,
     /// Whether all that counted is below certified heads: no fork that is proven later changes the answer. The newest prices become so within
-    /// half a minute.
+    /// a minute.
     pub certified: bool,
     /// When the newest counted attestation was declared; null when none counted.
     pub newest_ms: Option<u64>,
